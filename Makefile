@@ -1,3 +1,76 @@
+# make is the one door. `make help` lists what is behind it.
+#
+# Nothing has to be installed or typed first: what a target needs, it builds or
+# fetches, and says so. On a machine whose kernel has no IPVS everything that
+# needs one runs in a guest kernel, without root.
+
+BIN      := bin/ipvslab
+TOOLS    := bin/tools
+GUEST    := $(CURDIR)/$(BIN) kernel exec --
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
+
+# Packages whose tests speak to the kernel: they run in one that has IPVS.
+KERNEL_PKGS := ./internal/netns/... ./internal/rtnl/... ./internal/probe/... ./lab/... ./lb/... ./assertions/... ./scenarios/...
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z][a-z0-9.-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
 .PHONY: build
 build: ## Build bin/ipvslab
-	CGO_ENABLED=0 go build -o bin/ipvslab ./cmd/ipvslab
+	go build -trimpath -o $(BIN) ./cmd/ipvslab
+
+.PHONY: kernel
+kernel: build ## Fetch a guest kernel if this machine needs one
+	@$(BIN) kernel fetch --if-needed
+
+.PHONY: lab
+lab: kernel ## Play the tutorial as a story; STEP=n starts at a step
+	@$(BIN) tutorial $(if $(STEP),--step $(STEP)) examples/article.yaml
+
+.PHONY: test
+test: test-unit test-kernel ## Run everything: units, command-line scripts, scenarios in a real kernel
+
+.PHONY: test-unit
+test-unit: kernel ## What runs on this machine's own kernel
+	go test ./...
+
+.PHONY: test-kernel
+test-kernel: kernel ## What needs IPVS: natively where the kernel has it, else in the guest
+	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -exec "$(GUEST)" $(KERNEL_PKGS)
+
+.PHONY: race
+race: ## The unit tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -short ./topology/... ./lb/... ./internal/... ./lab/... ./assertions/...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## Check style and the house's import rules
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: $(TOOLS)/gofumpt ## Format the code
+	$(TOOLS)/gofumpt -w cmd internal lab lb topology assertions scenarios ci
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(CURDIR)/$(TOOLS) go install $(GOLANGCI)
+
+$(TOOLS)/gofumpt:
+	GOBIN=$(CURDIR)/$(TOOLS) go install $(GOFUMPT)
+
+.PHONY: generate
+generate: ## Rewrite what is generated: the schema, goldens, docs
+	go test ./topology/... -update
+
+.PHONY: bench
+bench: kernel ## Measure, side by side, and write docs/benchmarks.md
+	go run ./ci/bench -out docs/benchmarks.md
+
+.PHONY: clean
+clean: ## Remove what was built here (not the kernel cache)
+	rm -rf bin
