@@ -1,0 +1,134 @@
+package modules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Plan is what a guest loads. It is data: the host makes it, the guest obeys.
+type Plan struct {
+	Files   []string `json:"files"`             // absolute, in order of loading, none compressed
+	Missing []string `json:"missing,omitempty"` // asked for, but not in this kernel
+}
+
+// Make is the plan for the named modules of the kernel whose modules are in
+// dir. It is kept below cache, with decompressed copies of compressed modules,
+// and made anew when dir or names change. An empty dir is a kernel without
+// modules: nothing to load.
+func Make(cache, dir string, names []string) (Plan, error) {
+	if dir == "" {
+		return Plan{}, nil
+	}
+	key, err := planKey(dir, names)
+	if err != nil {
+		return Plan{}, err
+	}
+	home := filepath.Join(cache, key)
+	if p, ok := readPlan(home); ok {
+		return p, nil
+	}
+	d, err := Open(dir)
+	if err != nil {
+		return Plan{}, err
+	}
+	files, missing, err := d.Order(names...)
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		return Plan{}, fmt.Errorf("keep module plan: %w", err)
+	}
+	for i, f := range files {
+		if files[i], err = plainCopy(home, f); err != nil {
+			return Plan{}, err
+		}
+	}
+	p := Plan{Files: files, Missing: missing}
+	return p, writePlan(home, p)
+}
+
+// planKey changes with the names asked for and with the directory: its place,
+// and the size and time of the list that every installation writes anew.
+func planKey(dir string, names []string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, "v1", dir, names)
+	for _, f := range []string{".", "kernel", "modules.order", "modules.builtin"} {
+		st, err := os.Stat(filepath.Join(dir, f))
+		switch {
+		case err == nil:
+			fmt.Fprintln(h, f, st.Size(), st.ModTime().UnixNano())
+		case f == ".":
+			return "", fmt.Errorf("find modules: %w", err)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))[:20], nil
+}
+
+const planFile = "plan.json"
+
+// readPlan is false for a plan that is not there, not whole, or whose files
+// are gone (a cache that was cleaned by hand).
+func readPlan(home string) (Plan, bool) {
+	var p Plan
+	data, err := os.ReadFile(filepath.Join(home, planFile))
+	if err != nil || json.Unmarshal(data, &p) != nil {
+		return Plan{}, false
+	}
+	gone := slices.ContainsFunc(p.Files, func(f string) bool {
+		_, err := os.Stat(f)
+		return err != nil
+	})
+	return p, !gone
+}
+
+func writePlan(home string, p Plan) error {
+	data, err := json.MarshalIndent(p, "", "\t")
+	if err != nil {
+		return fmt.Errorf("keep module plan: %w", err)
+	}
+	return writeFile(filepath.Join(home, planFile), append(data, '\n'))
+}
+
+// plainCopy is file itself, or its decompressed copy in home.
+func plainCopy(home, file string) (string, error) {
+	if strings.HasSuffix(file, ".ko") {
+		return file, nil
+	}
+	name, _ := moduleName(file)
+	data, err := readModule(file)
+	if err != nil {
+		return "", err
+	}
+	plain := filepath.Join(home, name+".ko")
+	return plain, writeFile(plain, data)
+}
+
+// writeFile writes beside the file and renames, so that a reader in another
+// process sees all of it or none.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

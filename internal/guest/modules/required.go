@@ -1,0 +1,32 @@
+package modules
+
+// Required are the modules that labs, scenarios and other people's network
+// tests need, in the order in which they are wanted: a session can start once
+// the first few are there. A kernel lacks some; that is no error.
+func Required() []string {
+	return []string{
+		// every lab
+		"ipv6", "veth", "bridge", "ip_vs",
+		"ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_sed", "ip_vs_nq",
+		"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_mh", "ip_vs_fo", "ip_vs_ovf", "ip_vs_twos",
+		"dummy", "af_packet",
+		// forwarding by tunnel
+		"ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6",
+		// firewall marks, by whichever means the kernel has
+		"sch_ingress", "cls_matchall", "cls_flower", "cls_u32", "act_skbedit", "act_gact",
+		"iptable_mangle", "ip6table_mangle", "xt_mark", "xt_tcpudp", "xt_multiport", "x_tables",
+		"nf_tables", "nft_ct", "nft_compat",
+		// connections, and NAT beside IPVS's own
+		"nf_conntrack", "nf_conntrack_netlink", "iptable_filter", "ip6table_filter", "iptable_nat", "ip6table_nat",
+		"xt_conntrack", "xt_MASQUERADE", "xt_ipvs", "xt_nat", "nft_chain_nat", "nft_masq",
+		// trouble on the line, other transports, odds and ends of tests
+		"sch_netem", "sctp", "inet_diag", "tcp_diag", "udp_diag", "tun", "macvlan", "overlay",
+	}
+}
+
+// Root are the modules that a QEMU guest needs in its initramfs to reach the
+// host's file tree (9p over virtio, on a PCI bus or memory-mapped) and its
+// line to the host (a virtio console).
+func Root() []string {
+	return []string{"virtio_mmio", "virtio_pci", "9p", "9pnet_virtio", "virtio_console"}
+}
