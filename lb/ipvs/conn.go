@@ -1,0 +1,199 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/mdlayher/socket"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxBatch is how many requests go out in one sendmsg. Each may be answered
+	// by an error of under 1 KiB of socket memory; all of them together must
+	// stay below the default receive buffer of 208 KiB.
+	maxBatch = 128
+	// receiveBuffer takes the largest skb that a dump fills (netlink_dump: 32 KiB).
+	receiveBuffer = 64 << 10
+	genlHeader    = 4 // struct genlmsghdr
+)
+
+// conn is a generic-netlink socket that knows the family IPVS. Unlike moby's
+// it obeys a context's deadline and can send many requests at once. It is for
+// one goroutine at a time.
+type conn struct {
+	sock   *socket.Conn
+	family int
+	seq    uint32
+	buf    []byte
+	// broken: a question was given up half-way. The rest of a dump would block
+	// the next one (EBUSY), so the socket has to be replaced.
+	broken bool
+}
+
+// dial opens the socket in the namespace; it stays there.
+func dial(ctx context.Context, ns *netns.NS) (*conn, error) {
+	var sock *socket.Conn
+	err := ns.Do(func() (err error) {
+		sock, err = socket.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_GENERIC, "ipvs", nil)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open generic-netlink socket: %w", err)
+	}
+	c := &conn{sock: sock, buf: make([]byte, receiveBuffer)}
+	if err := c.setup(ctx); err != nil {
+		return nil, errors.Join(err, sock.Close())
+	}
+	return c, nil
+}
+
+func (c *conn) setup(ctx context.Context) error {
+	if err := c.sock.Bind(&unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("bind generic-netlink socket: %w", err)
+	}
+	// Errors needn't repeat the request.
+	if err := c.sock.SetsockoptInt(unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1); err != nil {
+		return fmt.Errorf("set NETLINK_CAP_ACK: %w", err)
+	}
+	c.family = unix.GENL_ID_CTRL
+	req := c.request(unix.CTRL_CMD_GETFAMILY, 0)
+	req.AddData(nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated("IPVS")))
+	replies, err := c.query(ctx, req)
+	if err != nil {
+		return err
+	}
+	for _, r := range replies {
+		id, err := familyID(r)
+		if err != nil {
+			return err
+		}
+		c.family = id
+	}
+	return nil
+}
+
+func familyID(reply []byte) (int, error) {
+	attrs, err := parseAttrs(reply)
+	if err != nil {
+		return 0, err
+	}
+	id, ok := attrs.uint16(unix.CTRL_ATTR_FAMILY_ID)
+	if !ok {
+		return 0, errors.New("answer about the family IPVS has no id")
+	}
+	return int(id), nil
+}
+
+// request starts a message for the family; flags are added to NLM_F_REQUEST.
+func (c *conn) request(cmd uint8, flags int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(c.family, flags)
+	req.AddData(genlHdr(cmd))
+	return req
+}
+
+// genlHdr is struct genlmsghdr, of which only the command varies.
+type genlHdr uint8
+
+func (genlHdr) Len() int            { return genlHeader }
+func (h genlHdr) Serialize() []byte { return []byte{byte(h), 1, 0, 0} }
+
+// query sends one request and gives what comes back, without headers: one
+// answer, or all parts of a dump. A refusal is a unix.Errno.
+func (c *conn) query(ctx context.Context, req *nl.NetlinkRequest) ([][]byte, error) {
+	if req.Flags&unix.NLM_F_DUMP != unix.NLM_F_DUMP {
+		req.Flags |= unix.NLM_F_ACK
+	}
+	if err := c.send(ctx, req); err != nil {
+		return nil, err
+	}
+	var replies [][]byte
+	for {
+		messages, err := c.receive(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			if m.seq != req.Seq {
+				continue // left over from a question that was given up
+			}
+			if !m.ends() {
+				replies = append(replies, m.payload())
+				continue
+			}
+			if e := m.errno(); e != 0 {
+				return nil, e
+			}
+			return replies, nil
+		}
+	}
+}
+
+// batch sends requests together and gives an error for each, nil for those
+// that were done. Only the last is acknowledged: the kernel works through them
+// in order, goes on after a refusal, and answers each refusal at once
+// (netlink_rcv_skb), so whatever has no error when the last answer is in has
+// succeeded. The second result is set if the outcome is unknown.
+func (c *conn) batch(ctx context.Context, reqs []*nl.NetlinkRequest) ([]error, error) {
+	last := reqs[len(reqs)-1]
+	last.Flags |= unix.NLM_F_ACK
+	if err := c.send(ctx, reqs...); err != nil {
+		return nil, err
+	}
+	index := make(map[uint32]int, len(reqs))
+	for i, r := range reqs {
+		index[r.Seq] = i
+	}
+	errs := make([]error, len(reqs))
+	for {
+		messages, err := c.receive(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			i, ours := index[m.seq]
+			if !ours || !m.ends() {
+				continue
+			}
+			if e := m.errno(); e != 0 {
+				errs[i] = e
+			}
+			if m.seq == last.Seq {
+				return errs, nil
+			}
+		}
+	}
+}
+
+// send numbers the requests and sends them in one go.
+func (c *conn) send(ctx context.Context, reqs ...*nl.NetlinkRequest) error {
+	var b []byte
+	for _, r := range reqs {
+		c.seq++
+		r.Seq = c.seq
+		b = append(b, r.Serialize()...)
+	}
+	if err := c.sock.Sendto(ctx, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		c.broken = true
+		return fmt.Errorf("send to kernel: %w", err)
+	}
+	return nil
+}
+
+func (c *conn) receive(ctx context.Context) ([]message, error) {
+	n, _, err := c.sock.Recvfrom(ctx, c.buf, unix.MSG_TRUNC)
+	if err != nil {
+		c.broken = true
+		return nil, fmt.Errorf("receive from kernel: %w", err)
+	}
+	if n > len(c.buf) {
+		c.broken = true
+		return nil, fmt.Errorf("receive from kernel: message of %d bytes is longer than the buffer", n)
+	}
+	return splitMessages(c.buf[:n])
+}
+
+func (c *conn) close() error { return c.sock.Close() }

@@ -1,0 +1,131 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ipvslab/ipvslab/lb"
+	"golang.org/x/sys/unix"
+)
+
+// Zero implements lb.Table.
+func (t *Table) Zero(ctx context.Context, keys ...lb.Key) error {
+	if len(keys) == 0 {
+		if err := t.command(ctx, cmdZero, nil); err != nil {
+			return fmt.Errorf("zero counters: %w", explain(0, err))
+		}
+		return nil
+	}
+	var errs []error
+	for _, k := range keys {
+		if err := t.command(ctx, cmdZero, keyAttr(k)); err != nil {
+			errs = append(errs, fmt.Errorf("zero counters of %s: %w", k, explain(0, err)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Info implements lb.Table.
+func (t *Table) Info(ctx context.Context) (lb.Info, error) {
+	ctx, unlock, err := t.begin(ctx)
+	if err != nil {
+		return lb.Info{}, err
+	}
+	defer unlock()
+	replies, err := t.conn.query(ctx, t.conn.request(cmdGetInfo, 0))
+	if err != nil {
+		return lb.Info{}, fmt.Errorf("read IPVS information: %w", explain(0, err))
+	}
+	var info lb.Info
+	for _, r := range replies {
+		a, err := parseAttrs(r)
+		if err != nil {
+			return info, fmt.Errorf("read IPVS information: %w", err)
+		}
+		info.Version, _ = a.uint32(infoVersion)
+		info.ConnTableSize, _ = a.uint32(infoTableSize)
+	}
+	return info, nil
+}
+
+// Timeouts implements lb.Table.
+func (t *Table) Timeouts(ctx context.Context) (lb.Timeouts, error) {
+	ctx, unlock, err := t.begin(ctx)
+	if err != nil {
+		return lb.Timeouts{}, err
+	}
+	defer unlock()
+	got, err := t.moby.timeouts(ctx)
+	if err != nil {
+		return got, fmt.Errorf("read timeouts: %w", explain(0, err))
+	}
+	return got, nil
+}
+
+// SetTimeouts implements lb.Table.
+func (t *Table) SetTimeouts(ctx context.Context, timeouts lb.Timeouts) error {
+	ctx, unlock, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := t.moby.setTimeouts(ctx, timeouts); err != nil {
+		return fmt.Errorf("set timeouts: %w", explain(0, err))
+	}
+	return nil
+}
+
+// Daemons implements lb.Table.
+func (t *Table) Daemons(ctx context.Context) ([]lb.SyncDaemon, error) {
+	ctx, unlock, err := t.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	replies, err := t.conn.query(ctx, t.conn.request(cmdGetDaemon, unix.NLM_F_DUMP))
+	if err != nil {
+		return nil, fmt.Errorf("list sync daemons: %w", explain(0, err))
+	}
+	var out []lb.SyncDaemon
+	for _, r := range replies {
+		d, err := decodeDaemon(r)
+		if err != nil {
+			return nil, fmt.Errorf("list sync daemons: %w", err)
+		}
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b lb.SyncDaemon) int { return int(a.Role) - int(b.Role) })
+	return out, nil
+}
+
+// StartDaemon implements lb.Table.
+func (t *Table) StartDaemon(ctx context.Context, d lb.SyncDaemon) error {
+	err := t.command(ctx, cmdNewDaemon, daemonAttr(d))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EEXIST):
+		err = fmt.Errorf("%w (%w)", lb.ErrDaemonRunning, err)
+	case errors.Is(err, unix.ENODEV):
+		err = fmt.Errorf("no interface %q in this namespace (%w)", d.Interface, err)
+	default:
+		err = explain(0, err)
+	}
+	return fmt.Errorf("start sync daemon, %s on %s: %w", d.Role, d.Interface, err)
+}
+
+// StopDaemon implements lb.Table.
+func (t *Table) StopDaemon(ctx context.Context, r lb.SyncRole) error {
+	err := t.command(ctx, cmdDelDaemon, daemonAttr(lb.SyncDaemon{Role: r}))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ESRCH):
+		err = fmt.Errorf("%w (%w)", lb.ErrNoDaemon, err)
+	default:
+		err = explain(0, err)
+	}
+	return fmt.Errorf("stop sync daemon, %s: %w", r, err)
+}

@@ -1,0 +1,151 @@
+package ipvs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/moby/ipvs"
+	"github.com/sirupsen/logrus"
+)
+
+// mobyTable is moby's handle with what it needs to be used safely: the caller
+// holds the Table's mutex, and a call that outlives its context is ended by
+// closing the handle, since moby would wait for ever.
+type mobyTable struct {
+	ns     *netns.NS
+	handle *ipvs.Handle // nil: opened at the next call
+}
+
+var quietOnce sync.Once
+
+// open makes a handle in the namespace. The first one in a process runs
+// modprobe and logs if there is none; whether IPVS is there is known by then
+// (dial asks), so the log is kept still.
+func (m *mobyTable) open() (err error) {
+	open := func() {
+		err = m.ns.Do(func() (err error) {
+			m.handle, err = ipvs.New("")
+			return err
+		})
+	}
+	quietOnce.Do(func() {
+		level := logrus.GetLevel()
+		logrus.SetLevel(logrus.PanicLevel)
+		defer logrus.SetLevel(level)
+		open()
+	})
+	if m.handle == nil && err == nil {
+		open()
+	}
+	if err != nil {
+		return fmt.Errorf("open IPVS handle: %w", err)
+	}
+	return nil
+}
+
+// do runs one of the handle's methods, at most as long as ctx lasts.
+func (m *mobyTable) do(ctx context.Context, call func(*ipvs.Handle) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.handle == nil {
+		if err := m.open(); err != nil {
+			return err
+		}
+	}
+	handle, result := m.handle, make(chan error, 1)
+	go func() { result <- call(handle) }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		handle.Close()
+		m.handle = nil
+		return ctx.Err()
+	}
+}
+
+func (m *mobyTable) close() {
+	if m.handle != nil {
+		m.handle.Close()
+		m.handle = nil
+	}
+}
+
+// change makes those changes for which moby has all that is needed.
+func (m *mobyTable) change(ctx context.Context, c lb.Change) error {
+	service := mobyService(c.Service)
+	return m.do(ctx, func(h *ipvs.Handle) error {
+		switch c.Op {
+		case lb.AddService:
+			return h.NewService(service)
+		case lb.EditService:
+			return h.UpdateService(service)
+		case lb.DeleteService:
+			return h.DelService(service)
+		case lb.Flush:
+			return h.Flush()
+		}
+		return errors.New("unknown operation")
+	})
+}
+
+func (m *mobyTable) timeouts(ctx context.Context) (lb.Timeouts, error) {
+	var got *ipvs.Config
+	err := m.do(ctx, func(h *ipvs.Handle) (err error) {
+		got, err = h.GetConfig()
+		return err
+	})
+	if err != nil {
+		return lb.Timeouts{}, err
+	}
+	return lb.Timeouts{TCP: got.TimeoutTCP, TCPFin: got.TimeoutTCPFin, UDP: got.TimeoutUDP}, nil
+}
+
+func (m *mobyTable) setTimeouts(ctx context.Context, t lb.Timeouts) error {
+	return m.do(ctx, func(h *ipvs.Handle) error {
+		return h.SetConfig(&ipvs.Config{TimeoutTCP: t.TCP, TimeoutTCPFin: t.TCPFin, TimeoutUDP: t.UDP})
+	})
+}
+
+func mobyService(s lb.Service) *ipvs.Service {
+	out := &ipvs.Service{
+		AddressFamily: addressFamily(s.Family),
+		Protocol:      uint16(s.Protocol),
+		Port:          s.Port,
+		FWMark:        s.FWMark,
+		SchedName:     s.Scheduler,
+		PEName:        s.Engine,
+		Flags:         uint32(s.Flags),
+		Timeout:       uint32(s.Timeout / time.Second),
+		Netmask:       netmask(s.MaskBits, s.Family),
+	}
+	if s.Addr.IsValid() {
+		out.Address = s.Addr.AsSlice()
+	}
+	if s.Persistent() {
+		out.Flags |= flagPersistent
+	}
+	return out
+}
+
+// netmask is what the kernel wants: for IPv4 the mask itself in network order,
+// for IPv6 its length, also when nothing is persistent (ip_vs_add_service).
+func netmask(bits uint8, f lb.Family) uint32 {
+	if bits == 0 {
+		bits = f.Bits()
+	}
+	if f == lb.IPv6 {
+		return uint32(bits)
+	}
+	var b [4]byte
+	copy(b[:], net.CIDRMask(int(bits), 32))
+	return binary.NativeEndian.Uint32(b[:])
+}
