@@ -1,0 +1,228 @@
+package topology
+
+import (
+	"net"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// object decodes a mapping into a struct that has shorthands of its own.
+func object[T any](d *decoder, n *yaml.Node, path string, v *T) {
+	d.object(n, path, reflect.ValueOf(v).Elem())
+}
+
+func value[T any](d *decoder, n *yaml.Node, path string, v *T) {
+	d.value(n, path, reflect.ValueOf(v).Elem())
+}
+
+func (o *Ordered[V]) decode(d *decoder, n *yaml.Node, path string) {
+	for _, p := range d.pairs(n, path, "a mapping") {
+		e := Entry[V]{Key: p.key.Value}
+		sub := join(path, e.Key)
+		d.pos[sub] = d.at(p.key)
+		value(d, p.value, sub, &e.Value)
+		*o = append(*o, e)
+	}
+}
+
+func (l *List[V]) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.SequenceNode || isNull(n) {
+		d.list(n, path, reflect.ValueOf(l).Elem())
+		return
+	}
+	var one V
+	value(d, n, path, &one)
+	*l = List[V]{one}
+}
+
+func (s *NetworkSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.MappingNode || isNull(n) {
+		object(d, n, path, s)
+		return
+	}
+	value(d, n, path, &s.Prefixes)
+}
+
+func (s *InterfaceSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.MappingNode || isNull(n) {
+		object(d, n, path, s)
+		return
+	}
+	value(d, n, path, &s.Addresses)
+}
+
+func (s *CommandSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.SequenceNode {
+		value(d, n, path, &s.Argv)
+		return
+	}
+	object(d, n, path, s)
+}
+
+func (s *ServeSpec) decode(d *decoder, n *yaml.Node, path string) {
+	*s = ServeSpec{}
+	if n.Kind == yaml.ScalarNode && n.Value == "none" {
+		return
+	}
+	if n.Kind != yaml.SequenceNode {
+		d.wrong(n, path, "none, or a list such as [{http: 80}, {udp: 53}]")
+		return
+	}
+	d.list(n, path, reflect.ValueOf(s).Elem())
+}
+
+func (s *PersistenceSpec) decode(d *decoder, n *yaml.Node, path string) {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		object(d, n, path, s)
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!bool" && n.Value == "true":
+	default:
+		s.Timeout = Duration(d.duration(n, path))
+	}
+}
+
+func (s *TunnelSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.ScalarNode && !isNull(n) {
+		value(d, n, path, &s.Type)
+		return
+	}
+	object(d, n, path, s)
+}
+
+func (s *RealServers) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.SequenceNode {
+		(*Ordered[RealServerSpec])(s).decode(d, n, path)
+		return
+	}
+	first := map[string]int{}
+	for i, item := range n.Content {
+		var name string
+		sub := path + "[" + strconv.Itoa(i) + "]"
+		before := len(d.problems)
+		value(d, item, sub, &name)
+		if line, twice := first[name]; twice {
+			d.fail(item, sub, "", "%q is there twice; the first is in line %d", name, line)
+		}
+		if len(d.problems) > before {
+			continue
+		}
+		first[name] = item.Line
+		d.pos[join(path, name)] = d.at(item)
+		*s = append(*s, Entry[RealServerSpec]{Key: name})
+	}
+}
+
+func (s *RealServerSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" {
+		value(d, n, path, &s.Weight)
+		d.limit(n, path, reflect.ValueOf(s.Weight), weightLimits)
+		return
+	}
+	object(d, n, path, s)
+}
+
+var weightLimits = func() limits {
+	fields, _ := fieldsOf(reflect.TypeFor[RealServerSpec]())
+	return fields["weight"].limits
+}()
+
+func (s *TrafficSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" {
+		value(d, n, path, &s.Connections)
+		if s.Connections < 1 {
+			d.wrong(n, path, "1 or more")
+		}
+		return
+	}
+	object(d, n, path, s)
+}
+
+func (s *ExpectSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.ScalarNode || isNull(n) {
+		object(d, n, path, s)
+		return
+	}
+	if n.Value == "predicted" {
+		s.Distribution = "predicted"
+		return
+	}
+	words := append([]string{"predicted"}, OutcomeName("").allowed()...)
+	for _, w := range words {
+		if n.Value == w {
+			s.Outcome = OutcomeName(w)
+			return
+		}
+	}
+	d.fail(n, path, choices(n.Value, words), "found %q", n.Value)
+}
+
+func (t *Duration) decode(d *decoder, n *yaml.Node, path string) { *t = Duration(d.duration(n, path)) }
+
+func (v *SysctlValue) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.ScalarNode || isNull(n) {
+		d.wrong(n, path, "a plain value")
+		return
+	}
+	*v = SysctlValue(n.Value)
+}
+
+func (a *AddressSpec) decode(d *decoder, n *yaml.Node, path string) {
+	a.Bits = -1
+	text, bits, has := strings.Cut(n.Value, "/")
+	if n.Kind != yaml.ScalarNode || !has {
+		a.Addr = d.addr(n, path)
+		return
+	}
+	p, err := netip.ParsePrefix(n.Value)
+	if err != nil {
+		d.fail(n, path, "allowed: an address with or without a prefix length, such as 10.0.0.1/24",
+			"found %q, of which %q or /%s is not one", n.Value, text, bits)
+		return
+	}
+	if a.Addr = d.usable(n, path, p.Addr()); a.Addr.IsValid() {
+		a.Bits = p.Bits()
+	}
+}
+
+func (r *RouteTarget) decode(d *decoder, n *yaml.Node, path string) {
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Value == "default":
+	case n.Kind == yaml.ScalarNode && !strings.Contains(n.Value, "/"):
+		a, err := netip.ParseAddr(n.Value)
+		if err != nil || a.Zone() != "" || a.Is4In6() {
+			d.wrong(n, path, "a prefix, an address, or default")
+			return
+		}
+		r.Prefix = netip.PrefixFrom(a, a.BitLen())
+	default:
+		r.Prefix = d.prefix(n, path)
+	}
+}
+
+func (r *PortRange) decode(d *decoder, n *yaml.Node, path string) {
+	const want = "a port from 1 to 65535, or a range such as 8000-8010"
+	first, last, isRange := strings.Cut(n.Value, "-")
+	if !isRange {
+		last = first
+	}
+	lo, err1 := strconv.ParseUint(strings.TrimSpace(first), 10, 16)
+	hi, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 16)
+	if n.Kind != yaml.ScalarNode || err1 != nil || err2 != nil || lo == 0 || hi < lo {
+		d.wrong(n, path, want)
+		return
+	}
+	*r = PortRange{First: uint16(lo), Last: uint16(hi)}
+}
+
+func (h *HardwareAddr) decode(d *decoder, n *yaml.Node, path string) {
+	mac, err := net.ParseMAC(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		d.wrong(n, path, "a unicast Ethernet address, such as 02:00:00:00:00:01")
+		return
+	}
+	*h = HardwareAddr(mac.String())
+}

@@ -1,0 +1,211 @@
+package topology
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+// on tells whether a default is left on.
+func on(b *bool) bool { return b == nil || *b }
+
+// placeVIPs puts every VIP on the interface of the service's first director
+// whose network has it. Further directors hold the service's table without the
+// address: two owners would fight for it by ARP.
+func (p *planner) placeVIPs() {
+	for _, s := range p.services {
+		if len(s.directors) == 0 || p.broken(s.path) {
+			continue
+		}
+		d := s.directors[0]
+		for _, vip := range s.vips {
+			p.checkVIPOwner(s, vip)
+			if !hasAddress(d.Node, vip) {
+				p.placeVIP(s, d, vip)
+			}
+		}
+	}
+}
+
+func (p *planner) placeVIP(s *service, d *node, vip netip.Addr) {
+	if !on(d.spec.Defaults.VIP) || p.broken(d.path) || p.broken("networks") {
+		return
+	}
+	itf := onLink(d.Node, vip)
+	if itf == nil {
+		p.errorf(s.path, "take one of a network's, or put it on the director's loopback or a dummy interface",
+			"the VIP %s is on no network of director %q", vip, d.Name)
+		return
+	}
+	itf.Addresses = append(itf.Addresses, vipAddress(vip, fmt.Sprintf("role director: carries service %s", s.Name)))
+}
+
+func vipAddress(vip netip.Addr, why string) Address {
+	return Address{Prefix: netip.PrefixFrom(vip, vip.BitLen()), VIP: true, Origin: Origin(why)}
+}
+
+// checkVIPOwner finds a VIP that is another node's own address on a network,
+// and marks the VIP where the file has put it.
+func (p *planner) checkVIPOwner(s *service, vip netip.Addr) {
+	carrier := map[string]bool{}
+	for _, d := range s.directors {
+		carrier[d.Name] = true
+	}
+	for _, n := range p.nodes {
+		for i := range n.Interfaces {
+			itf := &n.Interfaces[i]
+			for j := range itf.Addresses {
+				a := &itf.Addresses[j]
+				if a.Prefix.Addr() != vip {
+					continue
+				}
+				if itf.Kind == VethIface && !carrier[n.Name] {
+					p.report(DuplicateAddress, Error, s.path, "choose another VIP", "the VIP %s is the address of %s's %s", vip, n.Name, itf.Name)
+				}
+				a.VIP = true
+			}
+		}
+		for j := range n.Loopback {
+			if n.Loopback[j].Prefix.Addr() == vip {
+				n.Loopback[j].VIP = true
+			}
+		}
+	}
+}
+
+// checkVIPMasks finds a real server's VIP with a whole network's mask: it makes
+// that network unreachable.
+func (p *planner) checkVIPMasks() {
+	for _, n := range p.nodes {
+		if len(n.serves) == 0 {
+			continue
+		}
+		check := func(path string, a Address) {
+			if a.VIP && !a.Prefix.IsSingleIP() && !p.ownVIP(n, a.Prefix.Addr()) {
+				p.report(DRVIPNetmask, Error, path, fmt.Sprintf("write %s/%d", a.Prefix.Addr(), a.Prefix.Addr().BitLen()),
+					"the VIP %s with a network's mask: the real server takes the whole network for its own", a.Prefix)
+			}
+		}
+		for i, a := range n.Loopback {
+			check(indexed(n.path+".loopback", n.path+".loopback", i, p), a)
+		}
+		for _, itf := range n.Interfaces {
+			for _, a := range itf.Addresses {
+				if itf.Kind != VethIface {
+					check(n.ifPath[itf.Name], a)
+				}
+			}
+		}
+	}
+}
+
+// ownVIP tells whether the node carries a service on this VIP.
+func (p *planner) ownVIP(n *node, vip netip.Addr) bool {
+	for _, s := range n.carries {
+		for _, v := range s.vips {
+			if v == vip {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fillVIPs gives DR real servers their VIPs on lo.
+func (p *planner) fillVIPs() {
+	for _, n := range p.nodes {
+		for _, d := range n.serves {
+			if d.Forward != lb.DR || !on(n.spec.Defaults.VIP) || n.Role == NoRole {
+				continue
+			}
+			for _, vip := range d.svc.vips {
+				if !hasAddress(n.Node, vip) {
+					n.Loopback = append(n.Loopback, vipAddress(vip, "role realserver: dr for service "+d.svc.Name))
+				}
+			}
+		}
+	}
+}
+
+// tunnelFor is the link that decapsulates a destination's packets for a VIP.
+// tunl0, ip6tnl0 and sit0 are the kernel's own devices for any remote end.
+func tunnelFor(d *destination, vip netip.Addr) Interface {
+	outer6, inner6 := d.Addr.Is6(), vip.Is6()
+	itf := Interface{Local: d.Addr}
+	switch {
+	case d.Tunnel.Type == lb.GUE:
+		itf.Name, itf.Kind, itf.Port = "gue"+itoa(int(d.Tunnel.Port)), GUEIface, d.Tunnel.Port
+	case d.Tunnel.Type == lb.GRE:
+		itf.Name, itf.Kind = "gre1", GREIface
+	case outer6:
+		itf.Name, itf.Kind, itf.Local = "ip6tnl0", IP6Iface, netip.Addr{}
+	case inner6:
+		itf.Name, itf.Kind, itf.Local = "sit0", SITIface, netip.Addr{}
+	default:
+		itf.Name, itf.Kind, itf.Local = "tunl0", IPIPIface, netip.Addr{}
+	}
+	return itf
+}
+
+// overhead is what an encapsulation adds to a packet, in bytes: the outer
+// header (RFC 791, 8200), and UDP with GUE's or GRE's (RFC 2784) own.
+func overhead(d *destination) int {
+	n := 20
+	if d.Addr.Is6() {
+		n = 40
+	}
+	switch d.Tunnel.Type {
+	case lb.GUE:
+		n += 8 + 4
+	case lb.GRE:
+		n += 4
+	}
+	return n
+}
+
+func (p *planner) fillTunnels() {
+	for _, n := range p.nodes {
+		for _, d := range n.serves {
+			if d.Forward != lb.TUN || n.Role == NoRole {
+				continue
+			}
+			for _, vip := range d.svc.vips {
+				p.fillTunnel(n, d, vip)
+			}
+		}
+	}
+}
+
+func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
+	why := "role realserver: tun for service " + d.svc.Name
+	want := tunnelFor(d, vip)
+	itf := findTunnel(n.Node, want)
+	if itf == nil && on(n.spec.Defaults.Tunnel) {
+		want.Origin = Origin(why)
+		if carrier := onLink(n.Node, d.Addr); carrier != nil {
+			want.MTU = carrier.MTU - overhead(d)
+		}
+		n.Interfaces = append(n.Interfaces, want)
+		n.ifPath[want.Name] = n.path
+		itf = &n.Interfaces[len(n.Interfaces)-1]
+	}
+	if !on(n.spec.Defaults.VIP) || hasAddress(n.Node, vip) {
+		return
+	}
+	if itf == nil {
+		n.Loopback = append(n.Loopback, vipAddress(vip, why))
+		return
+	}
+	itf.Addresses = append(itf.Addresses, vipAddress(vip, why))
+}
+
+// findTunnel is the node's link that decapsulates the same, or nil.
+func findTunnel(n *Node, want Interface) *Interface {
+	for i := range n.Interfaces {
+		if itf := &n.Interfaces[i]; itf.Kind == want.Kind && itf.Port == want.Port {
+			return itf
+		}
+	}
+	return nil
+}
