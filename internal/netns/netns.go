@@ -166,3 +166,18 @@ func Do(name string, fn func() error) error {
 	defer ns.Close()
 	return ns.Do(fn)
 }
+
+// Enter moves the calling thread into the namespace of that name for good. It
+// is for a process that is about to become another program (execve(2)) and
+// must hold its thread (runtime.LockOSThread).
+func Enter(name string) error {
+	ns, err := Open(name)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := netns.Set(netns.NsHandle(ns.FD())); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", name, err)
+	}
+	return nil
+}

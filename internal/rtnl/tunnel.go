@@ -1,0 +1,86 @@
+package rtnl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Tunnel is a tunnel device to be made, or taken over if it is the kernel's own.
+type Tunnel struct {
+	End
+	Kind          string     // "ipip", "ip6tnl", "sit" or "gre"
+	Local, Remote netip.Addr // the zero Addr: any
+}
+
+// fallbacks are the devices that every namespace has as soon as the module is
+// loaded, unless net.core.fb_tunnels_only_for_init_net says otherwise
+// (net/ipv4/ip_tunnel.c). They take what no other tunnel wants.
+var fallbacks = map[string]string{"ipip": "tunl0", "ip6tnl": "ip6tnl0", "sit": "sit0", "gre": "gre0"}
+
+// AddTunnel makes a tunnel device, down, in the connection's namespace. The
+// kernel's fallback device of that name is taken as it is; it can't have ends.
+// The MTU is set either way.
+func (c *Conn) AddTunnel(ctx context.Context, t Tunnel) error {
+	req, err := newTunnel(t)
+	if err != nil {
+		return err
+	}
+	if t.Name != fallbacks[t.Kind] {
+		return c.Apply(ctx, req)
+	}
+	if t.Local.IsValid() || t.Remote.IsValid() {
+		return fmt.Errorf("%s: the kernel's fallback device can't have a local or remote address; give the tunnel another name", req.What)
+	}
+	// The first request loads the module, which makes the device.
+	if err := c.Apply(ctx, req); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+func newTunnel(t Tunnel) (Request, error) {
+	if fallbacks[t.Kind] == "" {
+		return Request{}, fmt.Errorf("create tunnel %s: unknown kind %q", t.Name, t.Kind)
+	}
+	end := t.End
+	end.Up = false
+	req, info := newLink(t.Kind, end)
+	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+	local, remote := nl.IFLA_IPTUN_LOCAL, nl.IFLA_IPTUN_REMOTE
+	if t.Kind == "gre" {
+		local, remote = nl.IFLA_GRE_LOCAL, nl.IFLA_GRE_REMOTE
+	}
+	if t.Local.IsValid() {
+		data.AddRtAttr(local, t.Local.AsSlice())
+	}
+	if t.Remote.IsValid() {
+		data.AddRtAttr(remote, t.Remote.AsSlice())
+	}
+	req.AddData(info)
+	return Request{What: fmt.Sprintf("create %s tunnel %s", t.Kind, t.Name), msg: req}, nil
+}
+
+// AddGUE opens a UDP port for Generic UDP Encapsulation in the namespace of the
+// calling thread: what arrives on it is unwrapped and handed to the tunnel
+// devices (net/ipv4/fou_core.c).
+func AddGUE(port uint16, ipv6 bool) error {
+	h, err := netlink.NewHandle(unix.NETLINK_GENERIC)
+	if err != nil {
+		return fmt.Errorf("open generic netlink socket: %w", err)
+	}
+	defer h.Close()
+	fou := netlink.Fou{Family: unix.AF_INET, Port: int(port), EncapType: netlink.FOU_ENCAP_GUE}
+	if ipv6 {
+		fou.Family = unix.AF_INET6
+	}
+	if err := h.FouAdd(fou); err != nil {
+		return fmt.Errorf("open UDP port %d for GUE (needs the kernel module fou): %w", port, err)
+	}
+	return nil
+}
