@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ipvslab/ipvslab/internal/rtnl"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// configurer sets up the inside of one node. It runs in the node's namespace,
+// where the node's ends of its veths are already, down.
+type configurer struct {
+	node       *topology.Node
+	plan       *topology.Plan
+	noServices bool // settings of IPVS may then be missing
+
+	conn    *rtnl.Conn
+	control *rtnl.Control
+	index   map[string]int // of interfaces, by name
+}
+
+const loopbackIndex = 1 // LOOPBACK_IFINDEX, include/net/flow.h
+
+// run does everything in the order that the plan promises: interfaces,
+// settings, then up with addresses, routes and rules.
+func (c *configurer) run(ctx context.Context) (err error) {
+	if c.conn, err = rtnl.Dial(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.conn.Close()) }()
+	if c.control, err = rtnl.OpenControl(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.control.Close()) }()
+	c.index = map[string]int{"lo": loopbackIndex}
+	if err := c.interfaces(ctx); err != nil {
+		return err
+	}
+	for _, s := range c.node.Sysctls {
+		optional := s.Optional || c.noServices && strings.HasPrefix(s.Key, "net.ipv4.vs.")
+		if err := (rtnl.Sysctl{Key: s.Key, Value: s.Value, Optional: optional}).Set(); err != nil {
+			return err
+		}
+	}
+	reqs := c.addresses()
+	routes, err := c.routes()
+	if err != nil {
+		return err
+	}
+	if err := c.conn.Apply(ctx, append(reqs, routes...)...); err != nil {
+		return err
+	}
+	return c.marks()
+}
+
+// interfaces makes what isn't there yet and finds out the indices.
+func (c *configurer) interfaces(ctx context.Context) error {
+	for i, iface := range c.node.Interfaces {
+		end, err := nodeEnd(iface, i)
+		if err != nil {
+			return err
+		}
+		c.index[iface.Name] = end.Index
+		switch iface.Kind {
+		case topology.VethIface:
+			err = c.control.NoTxChecksum(iface.Name)
+		case topology.DummyIface:
+			err = c.conn.Apply(ctx, rtnl.NewDummy(end))
+		default:
+			err = c.tunnel(ctx, iface, end)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end rtnl.End) (err error) {
+	kind := string(iface.Kind)
+	if iface.Kind == topology.GUEIface {
+		kind = string(topology.IPIPIface)
+		if err := rtnl.AddGUE(iface.Port, false); err != nil {
+			return err
+		}
+	}
+	t := rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote}
+	if err := c.conn.AddTunnel(ctx, t); err != nil {
+		return err
+	}
+	c.index[iface.Name], err = c.control.Index(iface.Name)
+	return err
+}
+
+// addresses brings the interfaces up and gives them their addresses. The
+// loopback comes first: it gets 127.0.0.1 by itself only while it has no other
+// address (net/ipv4/devinet.c).
+func (c *configurer) addresses() []rtnl.Request {
+	reqs := []rtnl.Request{rtnl.SetLink(rtnl.End{Name: "lo", Index: loopbackIndex, Up: true})}
+	for _, a := range c.node.Loopback {
+		reqs = append(reqs, rtnl.AddAddress("lo", loopbackIndex, a.Prefix))
+	}
+	for _, iface := range c.node.Interfaces {
+		index := c.index[iface.Name]
+		reqs = append(reqs, rtnl.SetLink(rtnl.End{Name: iface.Name, Index: index, MTU: iface.MTU, Up: !iface.Down}))
+		for _, a := range iface.Addresses {
+			reqs = append(reqs, rtnl.AddAddress(iface.Name, index, a.Prefix))
+		}
+	}
+	return reqs
+}
+
+func (c *configurer) routes() ([]rtnl.Request, error) {
+	var reqs []rtnl.Request
+	for _, r := range c.node.Routes {
+		index, ok := c.index[r.Device]
+		if r.Device != "" && !ok {
+			return nil, fmt.Errorf("route to %s: no interface %q", r.To, r.Device)
+		}
+		req, err := rtnl.AddRoute(rtnl.Route{
+			To: r.To, Via: r.Via, Index: index, Source: r.Source,
+			Metric: r.Metric, MTU: r.MTU, Table: r.Table, Type: r.Type,
+		})
+		if err != nil {
+			return nil, err
+		}
+		reqs = append(reqs, req)
+	}
+	for _, r := range c.node.Rules {
+		reqs = append(reqs, rtnl.AddRule(rtnl.Rule{
+			IPv6: r.Family == lb.IPv6, Priority: r.Priority, From: r.From, To: r.To,
+			IIF: r.IIF, FWMark: r.FWMark, Table: r.Table,
+		}))
+	}
+	return reqs, nil
+}
+
+func (c *configurer) marks() error { return nil }

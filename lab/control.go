@@ -1,0 +1,77 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/ipvslab/ipvslab/lab/traffic"
+)
+
+// Responders asks the lab's agent what its responders have accepted.
+func (l *Lab) Responders(ctx context.Context) ([]traffic.Counts, error) {
+	var counts []traffic.Counts
+	return counts, l.ask(ctx, http.MethodGet, "/responders", nil, &counts)
+}
+
+// Accepted asks the agent for the connections that were accepted, in order,
+// from a sequence number on; zero is the beginning.
+func (l *Lab) Accepted(ctx context.Context, since uint64) (traffic.AcceptLog, error) {
+	var log traffic.AcceptLog
+	query := url.Values{"since": {strconv.FormatUint(since, 10)}}
+	return log, l.ask(ctx, http.MethodGet, "/accepted", query, &log)
+}
+
+// StopResponder makes a node's responder stop listening, as a server that is
+// down. The empty protocol is every one, port zero every port.
+func (l *Lab) StopResponder(ctx context.Context, node, protocol string, port uint16) error {
+	return l.ask(ctx, http.MethodPost, "/stop", responderQuery(node, protocol, port), nil)
+}
+
+// StartResponder makes it listen again.
+func (l *Lab) StartResponder(ctx context.Context, node, protocol string, port uint16) error {
+	return l.ask(ctx, http.MethodPost, "/start", responderQuery(node, protocol, port), nil)
+}
+
+func responderQuery(node, protocol string, port uint16) url.Values {
+	return url.Values{"node": {node}, "protocol": {protocol}, "port": {strconv.Itoa(int(port))}}
+}
+
+// ask sends one request to the agent, whichever process it is in.
+func (l *Lab) ask(ctx context.Context, method, path string, query url.Values, result any) error {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return viaDir(l.dir, func(path string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", path)
+			})
+		},
+	}
+	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return fmt.Errorf("ask the agent of lab %s: %w", l.plan.Name, err)
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("ask the agent of lab %s (has it ended? its log is %s): %w", l.plan.Name, commandLog(l.dir, "agent"), err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status says enough
+		return fmt.Errorf("ask the agent of lab %s: %s", l.plan.Name, strings.TrimSpace(string(text)))
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(result); err != nil {
+		return fmt.Errorf("ask the agent of lab %s: %w", l.plan.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+func hostsFile(dir string) string { return filepath.Join(dir, "hosts") }
+
+// hosts is what every node sees as /etc/hosts: each node's name with the
+// addresses of its interfaces. Virtual addresses belong to no one node and have
+// their service's name instead.
+func hosts(plan *topology.Plan) []byte {
+	var buf bytes.Buffer
+	fmt.Fprintf(&buf, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
+	for _, node := range plan.Nodes {
+		for _, a := range nodeAddrs(&node) {
+			fmt.Fprintf(&buf, "%s %s\n", a, node.Name)
+		}
+	}
+	for _, s := range plan.Services {
+		if s.Spec.Addr.IsValid() {
+			fmt.Fprintf(&buf, "%s %s\n", s.Spec.Addr, s.Name)
+		}
+	}
+	return buf.Bytes()
+}
+
+// nodeAddrs lists a node's own addresses, without virtual ones.
+func nodeAddrs(node *topology.Node) (addrs []netip.Addr) {
+	for _, iface := range node.Interfaces {
+		for _, a := range iface.Addresses {
+			if !a.VIP {
+				addrs = append(addrs, a.Prefix.Addr())
+			}
+		}
+	}
+	return addrs
+}
+
+func nodeNames(plan *topology.Plan) string {
+	names := make([]string, len(plan.Nodes))
+	for i, n := range plan.Nodes {
+		names[i] = n.Name
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,3 @@
+package lab_test
+
+func helper() {}

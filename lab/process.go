@@ -1,0 +1,183 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"golang.org/x/sys/unix"
+)
+
+// process names a process beyond doubt: its number may be used again, but not
+// with the same start time (field 22 of proc_pid_stat(5), in clock ticks since boot).
+type process struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"`
+	What  string `json:"what"` // "agent", or "command NAME of node NODE"
+	Log   string `json:"log,omitempty"`
+}
+
+func findProcess(pid int, what string) (process, error) {
+	start, err := startTime(pid)
+	if err != nil {
+		return process{}, fmt.Errorf("identify process %d (%s): %w", pid, what, err)
+	}
+	return process{PID: pid, Start: start, What: what}, nil
+}
+
+func startTime(pid int) (uint64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field, the name, may hold blanks and parentheses.
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat is cut short", pid)
+	}
+	return strconv.ParseUint(string(fields[19]), 10, 64)
+}
+
+// alive tells whether the process runs: it exists, is the same, and no zombie.
+func (p process) alive() bool {
+	f, err := p.open()
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return !exited(f)
+}
+
+// open opens the process's pidfd (pidfd_open(2)), so that nothing done through
+// it can hit another one. fs.ErrNotExist: it has ended.
+func (p process) open() (*os.File, error) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
+	}
+	f := os.NewFile(uintptr(fd), strconv.Itoa(p.PID))
+	if start, err := startTime(p.PID); err != nil || start != p.Start {
+		f.Close()
+		return nil, fs.ErrNotExist
+	}
+	return f, nil
+}
+
+// exited tells whether a pidfd's process has ended; one that nobody has waited
+// for counts as ended.
+func exited(f *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
+
+// killPoll is how often processes that were told to end are looked at.
+const killPoll = 3 * time.Millisecond
+
+// signalAll sends a signal to the processes and waits until all have ended or
+// the time is over.
+func signalAll(ctx context.Context, procs []process, sig unix.Signal, within time.Duration) error {
+	var open []*os.File
+	var errs []error
+	for _, p := range procs {
+		f, err := p.open()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		defer f.Close()
+		if err := unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("send %v to process %d: %w", sig, p.PID, err))
+		}
+		open = append(open, f)
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	tick := time.NewTicker(killPoll)
+	defer tick.Stop()
+	for len(open) > 0 {
+		if exited(open[len(open)-1]) {
+			open = open[:len(open)-1]
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(errs...) // whoever is left gets the next signal
+		case <-tick.C:
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inhabitants finds the processes with a thread in one of the namespaces. Self
+// tells whether this process is one of them; it is not in the list.
+func inhabitants(spaces map[netns.ID]string) (procs []process, self bool, err error) {
+	if len(spaces) == 0 {
+		return nil, false, nil
+	}
+	links := map[string]string{}
+	for id, name := range spaces {
+		links[fmt.Sprintf("net:[%d]", id.Ino)] = name
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, false, fmt.Errorf("list processes: %w", err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		name, in := threadIn(pid, links)
+		if !in {
+			continue
+		}
+		if pid == os.Getpid() {
+			self = true
+			continue
+		}
+		if p, err := findProcess(pid, processName(pid)+" in "+name); err == nil {
+			procs = append(procs, p) // else it has ended
+		}
+	}
+	return procs, self, nil
+}
+
+// threadIn finds a thread of a process in one of the namespaces. What can't be
+// read has ended meanwhile.
+func threadIn(pid int, links map[string]string) (name string, ok bool) {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	tasks, err := os.ReadDir(dir)
+	if err != nil {
+		return "", false
+	}
+	for _, t := range tasks {
+		link, err := os.Readlink(filepath.Join(dir, t.Name(), "ns/net"))
+		if err != nil {
+			continue
+		}
+		if name, ok := links[link]; ok {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func processName(pid int) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // only for messages
+	return strings.TrimSpace(string(comm))
+}

@@ -1,0 +1,79 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// Status is what there is of a lab, as `ipvslab status --json` prints it.
+type Status struct {
+	Name      string          `json:"name"`
+	Phase     string          `json:"phase"` // "up"; "making" or "ending" while that is done, or if whoever did it died
+	Created   time.Time       `json:"created"`
+	Source    string          `json:"source,omitempty"`
+	Directory string          `json:"directory"`
+	Nodes     []NodeStatus    `json:"nodes"`
+	Processes []ProcessStatus `json:"processes,omitempty"`
+	Services  []ServiceStatus `json:"services,omitempty"`
+}
+
+// NodeStatus is a node of a Status.
+type NodeStatus struct {
+	Name      string        `json:"name"`
+	Role      topology.Role `json:"role"`
+	Namespace string        `json:"namespace"`
+	Present   bool          `json:"present"` // the namespace is there
+	Addresses []netip.Addr  `json:"addresses,omitempty"`
+}
+
+// ProcessStatus is the agent, or one of the user's commands.
+type ProcessStatus struct {
+	What  string `json:"what"`
+	PID   int    `json:"pid"`
+	Alive bool   `json:"alive"`
+	Log   string `json:"log"`
+}
+
+// ServiceStatus is a virtual service as planned.
+type ServiceStatus struct {
+	Name        string   `json:"name"`
+	Key         string   `json:"key"`
+	Scheduler   string   `json:"scheduler"`
+	Directors   []string `json:"directors"`
+	RealServers []string `json:"realServers"`
+}
+
+// ReadStatus reads what is recorded of a lab and looks whether it is still
+// there. Unlike Load it takes a half-made lab too. ErrNotExist: there is none.
+func ReadStatus(name string) (*Status, error) {
+	st, dir, err := readState(name)
+	if err != nil {
+		return nil, fmt.Errorf("status of lab %s: %w", name, err)
+	}
+	s := &Status{Name: name, Phase: string(st.Phase), Created: st.Created, Source: st.Plan.Source, Directory: dir}
+	for i := range st.Plan.Nodes {
+		node := &st.Plan.Nodes[i]
+		ns := NodeStatus{Name: node.Name, Role: node.Role, Namespace: nsName(name, node.Name), Addresses: nodeAddrs(node)}
+		if open, err := netns.Open(ns.Namespace); err == nil {
+			ns.Present = st.Boot == bootID()
+			open.Close() // opened for reading, nothing to lose
+		}
+		s.Nodes = append(s.Nodes, ns)
+	}
+	for _, p := range st.Processes {
+		s.Processes = append(s.Processes, ProcessStatus{What: p.What, PID: p.PID, Alive: p.alive(), Log: p.Log})
+	}
+	for _, v := range st.Plan.Services {
+		s.Services = append(s.Services, ServiceStatus{
+			Name: v.Name, Key: v.Spec.Key.String(), Scheduler: v.Spec.Scheduler, Directors: v.Directors, RealServers: v.RealServers,
+		})
+	}
+	return s, nil
+}
+
+// Status is ReadStatus of this lab.
+func (l *Lab) Status() (*Status, error) { return ReadStatus(l.plan.Name) }

@@ -1,0 +1,159 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// How long processes have to end after SIGTERM, and after SIGKILL.
+const (
+	termGrace = 2 * time.Second
+	killGrace = 5 * time.Second
+)
+
+// tearDown removes from the kernel all that the state records. It goes on past
+// failures, joins them, and fails if anything is left. It may be repeated.
+func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
+	if st.Boot != bootID() {
+		return nil // another kernel's; nothing of it can be here
+	}
+	spaces, err := present(st.Namespaces)
+	errs := []error{err}
+	if err := notInside(spaces); err != nil {
+		return err
+	}
+	if st.Phase != phaseEnding {
+		st.Phase = phaseEnding
+		// A full disk must not keep a lab alive.
+		_ = dir.write(st)
+	}
+	l.agent.close()
+	errs = append(errs, endProcesses(ctx, st.Processes, spaces))
+	errs = append(errs, deleteNamespaces(st.Namespaces))
+	// Whoever was about to enter when the names were still there is in now.
+	errs = append(errs, endProcesses(ctx, nil, spaces))
+	errs = append(errs, leftovers(st))
+	return errors.Join(errs...)
+}
+
+// present finds which of the namespaces there are.
+func present(names []string) (map[netns.ID]string, error) {
+	spaces := map[netns.ID]string{}
+	var errs []error
+	for _, name := range names {
+		ns, err := netns.Open(name)
+		if errors.Is(err, netns.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		spaces[ns.ID()] = name
+		ns.Close() // opened for reading, nothing to lose
+	}
+	return spaces, errors.Join(errs...)
+}
+
+// notInside refuses to kill whoever asks.
+func notInside(spaces map[netns.ID]string) error {
+	own, err := netns.OpenPath("/proc/self/ns/net")
+	if err != nil {
+		return fmt.Errorf("open this process's network namespace: %w", err)
+	}
+	defer own.Close()
+	if name, in := spaces[own.ID()]; in {
+		return fmt.Errorf("%w, in network namespace %s; leave it first", ErrInside, name)
+	}
+	return nil
+}
+
+// endProcesses ends the recorded processes and everyone in the namespaces.
+func endProcesses(ctx context.Context, recorded []process, spaces map[netns.ID]string) error {
+	found, self, err := inhabitants(spaces)
+	if err != nil {
+		return err
+	}
+	all := slices.Concat(recorded, found)
+	if len(all) == 0 && !self {
+		return nil
+	}
+	var errs []error
+	errs = append(errs, signalAll(ctx, all, unix.SIGTERM, termGrace))
+	deadline := time.Now().Add(killGrace)
+	tick := time.NewTicker(killPoll)
+	defer tick.Stop()
+	for ; ; <-tick.C {
+		found, self, err = inhabitants(spaces)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		left := slices.DeleteFunc(slices.Concat(recorded, found), func(p process) bool { return !p.alive() })
+		if len(left) == 0 && !self {
+			return errors.Join(errs...)
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return errors.Join(append(errs, stillThere(left, self))...)
+		}
+		errs = append(errs, signalAll(ctx, left, unix.SIGKILL, killGrace))
+	}
+}
+
+func stillThere(left []process, self bool) error {
+	var names []string
+	for _, p := range left {
+		names = append(names, fmt.Sprintf("%d (%s)", p.PID, p.What))
+	}
+	if self {
+		names = append(names, "this very process, in another goroutine")
+	}
+	return fmt.Errorf("processes did not end: %s", strings.Join(names, ", "))
+}
+
+// deleteNamespaces removes the names, several at a time.
+func deleteNamespaces(names []string) error {
+	var group errgroup.Group
+	group.SetLimit(2 * runtime.NumCPU())
+	errs := make([]error, len(names))
+	for i, name := range names {
+		group.Go(func() error {
+			if err := netns.Delete(name); !errors.Is(err, netns.ErrNotExist) {
+				errs[i] = err
+			}
+			return nil
+		})
+	}
+	return errors.Join(append(errs, group.Wait())...)
+}
+
+// leftovers checks that nothing is left of what the state records.
+func leftovers(st *state) error {
+	names, err := netns.List()
+	if err != nil {
+		return err
+	}
+	var left []string
+	for _, name := range names {
+		if slices.Contains(st.Namespaces, name) {
+			left = append(left, "network namespace "+name)
+		}
+	}
+	for _, p := range st.Processes {
+		if p.alive() {
+			left = append(left, fmt.Sprintf("process %d (%s)", p.PID, p.What))
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("left behind: %s", strings.Join(left, ", "))
+	}
+	return nil
+}
