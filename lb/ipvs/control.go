@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -117,13 +118,28 @@ func (t *Table) StartDaemon(ctx context.Context, d lb.SyncDaemon) error {
 }
 
 // StopDaemon implements lb.Table.
+//
+// A daemon that has not run yet when it is stopped is gone, but kthread_stop
+// says EINTR of it, and that is the one result netlink_rcv_skb doesn't
+// acknowledge. So it is a second message that is to be acknowledged: when it
+// has been, the first is done.
 func (t *Table) StopDaemon(ctx context.Context, r lb.SyncRole) error {
-	err := t.command(ctx, cmdDelDaemon, daemonAttr(lb.SyncDaemon{Role: r}))
+	ctx, unlock, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	stop := t.conn.request(cmdDelDaemon, 0)
+	stop.AddData(daemonAttr(lb.SyncDaemon{Role: r}))
+	errs, err := t.conn.batch(ctx, []*nl.NetlinkRequest{stop, t.conn.request(cmdGetInfo, 0)})
+	if err == nil {
+		err = errors.Join(errs...)
+	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ESRCH):
-		err = fmt.Errorf("%w (%w)", lb.ErrNoDaemon, err)
+		err = fmt.Errorf("%w (%w)", lb.ErrNoDaemon, unix.ESRCH)
 	default:
 		err = explain(0, err)
 	}

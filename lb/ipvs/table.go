@@ -91,7 +91,7 @@ func (t *Table) begin(ctx context.Context) (_ context.Context, unlock func(), er
 			cancel()
 			t.mu.Unlock()
 			if errors.Is(err, unix.ENOENT) {
-				err = fmt.Errorf("%w (%w)", lb.ErrNoIPVS, err)
+				return nil, nil, fmt.Errorf("%w (%w)", lb.ErrNoIPVS, err)
 			}
 			return nil, nil, explain(0, err)
 		}
