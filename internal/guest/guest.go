@@ -1,0 +1,214 @@
+// Package guest runs commands in a kernel of its own: it boots one with a
+// launcher (user-mode Linux, QEMU), the same binary becomes that kernel's init, and
+// the command runs there with this side's streams, terminal, signals, directory and files.
+//
+// A guest is ephemeral ([Run]) or stays in the background under a supervisor
+// process ([Start]), where any number of commands attach to it until its last lab is gone.
+//
+// What is confined, and how, is the sandbox package's; how a kernel is found is the image package's.
+// The package must not import anything of the lab.
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ipvslab/ipvslab/internal/guest/boot"
+	"github.com/ipvslab/ipvslab/internal/guest/machine"
+	"github.com/ipvslab/ipvslab/internal/guest/session"
+)
+
+// EnvGuest is set in every command's environment in a guest, to the launcher's kind.
+const EnvGuest = "IPVSLAB_GUEST"
+
+// Options say which guest to boot.
+type Options struct {
+	// Launcher is the kind of guest: "uml" or "qemu". Empty: "uml".
+	Launcher string
+	// Kernel is the kernel's image, an absolute path.
+	Kernel string
+	// ModulesDir is the directory of its modules, if it has any.
+	ModulesDir string
+	// Modules are loaded before anything runs: absolute paths in the order of loading.
+	Modules []string
+	// Later are modules loaded while the first command runs.
+	Later []string
+	// Memory is the guest's memory in bytes; zero: machine.DefaultMemory.
+	Memory int64
+	// KernelArgs are added to the kernel's command line.
+	KernelArgs []string
+	// Dir is the working directory, which the guest may write. Empty: the current one.
+	Dir string
+	// Writable are further directories that the guest may write.
+	Writable []string
+	// BootTimeout bounds the time until the guest is ready; zero: 30 s.
+	BootTimeout time.Duration
+	// Note is called with what the user should know, such as a directory that
+	// will not be writable. Nil: dropped.
+	Note func(string)
+}
+
+// DiedError tells that a guest is lost.
+type DiedError struct {
+	ID      string   // of a background guest
+	Labs    []string // that were in it
+	Reason  error    // why, if known
+	Console string   // the tail of what its kernel printed
+}
+
+func (e *DiedError) Error() string {
+	var b strings.Builder
+	b.WriteString("the guest")
+	if e.ID != "" {
+		b.WriteString(" " + e.ID)
+	}
+	if len(e.Labs) > 0 {
+		b.WriteString(" with lab " + strings.Join(e.Labs, ", "))
+	}
+	b.WriteString(" died")
+	if e.Reason != nil {
+		fmt.Fprintf(&b, ": %v", e.Reason)
+	}
+	if c := strings.TrimSpace(e.Console); c != "" {
+		b.WriteString("\nthe end of its console:\n  " + strings.ReplaceAll(c, "\n", "\n  "))
+	}
+	return b.String()
+}
+
+func (e *DiedError) Unwrap() error { return e.Reason }
+
+// fill checks the options and fills in the defaults.
+func (o Options) fill() (Options, error) {
+	if o.Launcher == "" {
+		o.Launcher = "uml"
+	}
+	if o.Kernel == "" {
+		return o, errors.New("boot guest: no kernel given")
+	}
+	if o.BootTimeout == 0 {
+		o.BootTimeout = 30 * time.Second
+	}
+	if o.Note == nil {
+		o.Note = func(string) {}
+	}
+	if o.Dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return o, fmt.Errorf("boot guest: %w", err)
+		}
+		o.Dir = dir
+	}
+	var writable []string
+	for _, dir := range append([]string{o.Dir}, o.Writable...) {
+		real, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			return o, fmt.Errorf("boot guest: make %s writable: %w", dir, err)
+		}
+		if why := ungivable(real); why != "" {
+			o.Note(fmt.Sprintf("%s is not writable in the guest: %s", dir, why))
+			continue
+		}
+		if !slices.Contains(writable, real) {
+			writable = append(writable, real)
+		}
+	}
+	slices.SortStableFunc(writable, func(a, b string) int { return len(a) - len(b) }) // parents first
+	o.Writable = writable
+	return o, nil
+}
+
+// ungivable says why a directory is never made writable, or "".
+func ungivable(dir string) string {
+	if slices.Contains([]string{"/", "/run", "/tmp", "/var", "/etc", "/usr", "/boot", "/home"}, dir) {
+		return "it is too much of the host; start in a directory of your own"
+	}
+	for _, special := range []string{"/dev", "/proc", "/sys"} {
+		if dir == special || strings.HasPrefix(dir, special+"/") {
+			return "it belongs to the host's kernel"
+		}
+	}
+	return ""
+}
+
+// instance is a guest that this process owns.
+type instance struct {
+	machine machine.Machine
+	client  *session.Client
+	options Options
+}
+
+// launch boots a guest and sends it its configuration. Commands can be sent at once; they
+// run when it is ready. The channel delivers the outcome of the boot.
+func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
+	l, ok := launchers[o.Launcher]
+	if !ok {
+		return nil, nil, fmt.Errorf("boot guest: unknown kind %q", o.Launcher)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("boot guest: %w", err)
+	}
+	m, err := l.host.Launch(ctx, machine.Spec{
+		Kernel: o.Kernel, ModulesDir: o.ModulesDir, Memory: o.Memory,
+		Init: self, KernelArgs: o.KernelArgs, Writable: o.Writable,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("boot guest: %w", err)
+	}
+	for _, n := range m.Notes() {
+		o.Note(n)
+	}
+	client, err := session.NewClient(m.Line())
+	if err != nil {
+		return nil, nil, errors.Join(err, m.Kill())
+	}
+	i := &instance{m, client, o}
+	booted := make(chan error, 1)
+	watchdog := time.AfterFunc(o.BootTimeout, func() { _ = m.Kill() })
+	go func() {
+		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.Modules, Later: o.Later, Executable: self})
+		if !watchdog.Stop() {
+			err = fmt.Errorf("boot guest: not ready within %v", o.BootTimeout)
+		}
+		booted <- err
+	}()
+	return i, booted, nil
+}
+
+// run runs a command in the guest and tells a lost guest from a failed command.
+func (i *instance) run(ctx context.Context, booted <-chan error, cmd session.Command) (int, error) {
+	status, err := i.client.Run(ctx, cmd)
+	if !errors.Is(err, session.ErrLost) {
+		return status, err
+	}
+	return -1, i.died(booted)
+}
+
+// died makes the error of a guest whose connection is lost.
+func (i *instance) died(booted <-chan error) error {
+	var why error
+	select {
+	case <-i.machine.Done():
+		why = i.machine.Err()
+	case <-time.After(2 * time.Second): // init is gone, the kernel hangs on
+	}
+	select {
+	case err := <-booted:
+		if err != nil && !errors.Is(err, session.ErrLost) {
+			why = errors.Join(err, why)
+		}
+	default:
+	}
+	return &DiedError{Reason: why, Console: i.machine.Console()}
+}
+
+// stop ends the guest. Its files have been written back after each command.
+func (i *instance) stop() error {
+	return errors.Join(i.machine.Kill(), i.client.Close())
+}
