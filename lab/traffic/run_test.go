@@ -19,7 +19,7 @@ func allResponders(node string) []ResponderSpec {
 func TestRunEveryProtocolOverBothFamilies(t *testing.T) {
 	p := newPair(t)
 	h := startHost(t, p.server, allResponders("rs1")...)
-	for _, to := range []netip.Addr{serverV4, serverV6} {
+	for _, to := range []string{serverV4, serverV6} {
 		for _, tc := range []struct {
 			protocol string
 			port     uint16
@@ -27,7 +27,7 @@ func TestRunEveryProtocolOverBothFamilies(t *testing.T) {
 			for _, concurrency := range []int{1, 7} {
 				before := h.Accepted(0).Next
 				res, err := Run(t.Context(), p.client, Spec{
-					Protocol: tc.protocol, To: netip.AddrPortFrom(to, tc.port), Connections: 50, Concurrency: concurrency,
+					Protocol: tc.protocol, To: at(to, tc.port), Connections: 50, Concurrency: concurrency,
 				})
 				must(t, err)
 				if diff := cmp.Diff(map[string]int{"rs1": 50}, res.Identities); diff != "" {
@@ -37,7 +37,7 @@ func TestRunEveryProtocolOverBothFamilies(t *testing.T) {
 				sources := map[netip.AddrPort]bool{}
 				for _, a := range accepted.Entries {
 					sources[a.Remote] = true
-					if a.Local.Addr() != to || a.Protocol != tc.protocol {
+					if a.Local.Addr().String() != to || a.Protocol != tc.protocol {
 						t.Errorf("accepted %+v, want local %s %s", a, to, tc.protocol)
 					}
 				}
@@ -62,22 +62,22 @@ func TestOutcomes(t *testing.T) {
 		outcome Outcome
 		kind    string
 	}{
-		"tcp refused":  {Spec{Protocol: TCP, To: netip.AddrPortFrom(serverV4, 9)}, Refused, "ECONNREFUSED"},
-		"http refused": {Spec{Protocol: HTTP, To: netip.AddrPortFrom(serverV6, 9)}, Refused, "ECONNREFUSED"},
-		"udp refused":  {Spec{Protocol: UDP, To: netip.AddrPortFrom(serverV4, 9)}, Refused, "ECONNREFUSED"},
+		"tcp refused":  {Spec{Protocol: TCP, To: at(serverV4, 9)}, Refused, "ECONNREFUSED"},
+		"http refused": {Spec{Protocol: HTTP, To: at(serverV6, 9)}, Refused, "ECONNREFUSED"},
+		"udp refused":  {Spec{Protocol: UDP, To: at(serverV4, 9)}, Refused, "ECONNREFUSED"},
 		"no route":     {Spec{Protocol: TCP, To: netip.MustParseAddrPort("192.0.2.1:80")}, Failed, "ENETUNREACH"},
 		"foreign source": {Spec{
-			Protocol: TCP, To: netip.AddrPortFrom(serverV4, 7),
+			Protocol: TCP, To: at(serverV4, 7),
 			Sources: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:0")},
 		}, Failed, "EADDRNOTAVAIL"},
 		"nobody answers ARP": {Spec{
 			Protocol: TCP, To: netip.MustParseAddrPort("10.9.0.99:80"), Timeout: 20 * time.Second,
 		}, Failed, "EHOSTUNREACH"},
 		"slow": {Spec{
-			Protocol: HTTP, To: netip.AddrPortFrom(serverV4, 80), Path: "/slow?d=1m", Timeout: 100 * time.Millisecond,
+			Protocol: HTTP, To: at(serverV4, 80), Path: "/slow?d=1m", Timeout: 100 * time.Millisecond,
 		}, TimedOut, KindDeadline},
-		"status": {Spec{Protocol: HTTP, To: netip.AddrPortFrom(serverV4, 80), Path: "/status?c=503"}, Failed, "http 503"},
-		"half-open": {Spec{Protocol: TCP, To: netip.AddrPortFrom(serverV4, 7), HalfOpen: true}, HalfOpen, ""},
+		"status":    {Spec{Protocol: HTTP, To: at(serverV4, 80), Path: "/status?c=503"}, Failed, "http 503"},
+		"half-open": {Spec{Protocol: TCP, To: at(serverV4, 7), HalfOpen: true}, HalfOpen, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.spec.Connections, tc.spec.Concurrency = 3, 3
