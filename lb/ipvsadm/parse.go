@@ -267,7 +267,7 @@ func (p *parser) destOption(id optionID) error {
 	case optRoute:
 		d.Forward = lb.DR
 	case optWeight:
-		n, err := p.number("weight", 0, math.MaxUint16)
+		n, err := p.number("weight", 0, math.MaxInt32)
 		d.Weight = int32(n)
 		return err
 	case optUThreshold:
