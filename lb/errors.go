@@ -33,5 +33,9 @@ var (
 	ErrClosed       = errors.New("table is closed")
 )
 
+// ErrUnknown: the kernel's answer did not come in time, so a change may or may
+// not have been made.
+var ErrUnknown = errors.New("unknown whether it was done")
+
 // ErrNotAsWritten: a change was accepted, yet the table read back differs from it.
 var ErrNotAsWritten = errors.New("read back differs from what was written")

@@ -25,8 +25,9 @@ type Table interface {
 	Destinations(ctx context.Context, k Key) ([]Destination, error)
 
 	// Apply makes the changes in order and goes on after one that fails. Every
-	// change that was not made, or whose fate is unknown because ctx ended, is
-	// a *ChangeError in the joined error. It reads nothing back; Controller does.
+	// change that was not made, or whose fate is unknown because ctx ended
+	// (ErrUnknown), is a *ChangeError in the joined error; any other error means
+	// that nothing was done at all. It reads nothing back; Controller does.
 	Apply(ctx context.Context, changes ...Change) error
 
 	// Zero resets the statistics of the named services and their destinations;

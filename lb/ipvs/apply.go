@@ -65,7 +65,7 @@ func (t *Table) applyDestinations(ctx context.Context, changes []lb.Change) []er
 	}
 	errs = make([]error, len(changes))
 	for i := range errs {
-		errs[i] = fmt.Errorf("unknown whether it was done: %w", err)
+		errs[i] = fmt.Errorf("%w: %w", lb.ErrUnknown, err)
 	}
 	return errs
 }

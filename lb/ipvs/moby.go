@@ -68,7 +68,7 @@ func (m *mobyTable) do(ctx context.Context, call func(*ipvs.Handle) error) error
 	case <-ctx.Done():
 		handle.Close()
 		m.handle = nil
-		return ctx.Err()
+		return fmt.Errorf("%w: %w", lb.ErrUnknown, ctx.Err())
 	}
 }
 
