@@ -15,6 +15,7 @@ const (
 	maxBytes  = 1 << 20
 	maxValues = 250_000
 	maxDepth  = 32
+	maxFaults = 500
 )
 
 // decoder turns a YAML tree into the file's types. It goes on after a mistake,
@@ -45,6 +46,12 @@ func (d *decoder) fail(n *yaml.Node, path, hint, format string, args ...any) {
 	d.problems = append(d.problems, Problem{
 		Severity: Error, Pos: d.at(n), Path: path, Message: fmt.Sprintf(format, args...), Hint: hint,
 	})
+	if len(d.problems) == maxFaults {
+		d.problems = append(d.problems, Problem{
+			Severity: Error, Pos: d.at(n), Message: "too many mistakes; the rest of the file was not read",
+		})
+		d.stopped = true
+	}
 }
 
 // wrong reports a value of the wrong type.

@@ -62,7 +62,11 @@ func (d *decoder) scalar(n *yaml.Node, path string, v reflect.Value) {
 func (d *decoder) integer(n *yaml.Node, path string, least, most int64) int64 {
 	var i int64
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || n.Decode(&i) != nil || i < least || i > most {
-		d.wrong(n, path, fmt.Sprintf("an integer from %d to %d", least, most))
+		want := fmt.Sprintf("an integer from %d to %d", least, most)
+		if least < 0 {
+			want = "an integer"
+		}
+		d.wrong(n, path, want)
 		return max(least, 0)
 	}
 	return i
@@ -134,7 +138,7 @@ func (d *decoder) prefix(n *yaml.Node, path string) netip.Prefix {
 	return p
 }
 
-// seconds decodes a time span.
+// duration decodes a time span.
 func (d *decoder) duration(n *yaml.Node, path string) time.Duration {
 	const want = "a time span, such as 500ms, 6m or a number of seconds"
 	if n.Kind != yaml.ScalarNode {

@@ -94,12 +94,16 @@ func (s *TunnelSpec) decode(d *decoder, n *yaml.Node, path string) {
 }
 
 func (s *RealServers) decode(d *decoder, n *yaml.Node, path string) {
-	if n.Kind != yaml.SequenceNode {
+	if n.Kind == yaml.MappingNode || isNull(n) {
 		(*Ordered[RealServerSpec])(s).decode(d, n, path)
 		return
 	}
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
 	first := map[string]int{}
-	for i, item := range n.Content {
+	for i, item := range items {
 		var name string
 		sub := path + "[" + strconv.Itoa(i) + "]"
 		before := len(d.problems)

@@ -103,7 +103,7 @@ type InterfaceSpec struct {
 	// A tunnel's other end; any unless told otherwise.
 	Remote netip.Addr `json:"remote,omitzero"`
 	// UDP port of a gue tunnel.
-	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1"`
+	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1,maximum=65535"`
 	// Leave the link down.
 	Down bool `json:"down,omitempty"`
 }
@@ -141,7 +141,7 @@ type RuleSpec struct {
 	// The link the packet came in by.
 	IIF string `json:"iif,omitempty"`
 	// Firewall mark.
-	FWMark uint32 `json:"fwmark,omitempty"`
+	FWMark uint32 `json:"fwmark,omitempty" jsonschema:"minimum=0,maximum=4294967295"`
 	// The table to ask.
 	Table int `json:"table" jsonschema:"minimum=1,maximum=2147483647"`
 }

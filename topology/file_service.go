@@ -7,11 +7,11 @@ type ServiceSpec struct {
 	// The virtual address.
 	VIP netip.Addr `json:"vip,omitzero"`
 	// The virtual port; 0 is every port and needs persistence.
-	Port *uint16 `json:"port,omitempty"`
+	Port *uint16 `json:"port,omitempty" jsonschema:"minimum=0,maximum=65535"`
 	// tcp (the default), udp or sctp.
 	Protocol ProtocolName `json:"protocol,omitempty"`
 	// Firewall mark, in place of vip, port and protocol.
-	FWMark uint32 `json:"fwmark,omitempty" jsonschema:"minimum=1"`
+	FWMark uint32 `json:"fwmark,omitempty" jsonschema:"minimum=1,maximum=4294967295"`
 	// The packets that get the firewall mark when they enter the director.
 	Marks []MarkSpec `json:"marks,omitempty"`
 	// A firewall mark's family; that of the marks' addresses unless told otherwise.
@@ -62,11 +62,11 @@ type RealServerSpec struct {
 	// 0 to 65535; 1 unless told otherwise. 0 takes no new connections.
 	Weight *int `json:"weight,omitempty" jsonschema:"minimum=0,maximum=65535"`
 	// No new connections at this many; 0: no limit.
-	Upper uint32 `json:"upper,omitempty"`
+	Upper uint32 `json:"upper,omitempty" jsonschema:"minimum=0,maximum=2147483647"`
 	// New connections again below this many.
-	Lower uint32 `json:"lower,omitempty"`
+	Lower uint32 `json:"lower,omitempty" jsonschema:"minimum=0,maximum=2147483647"`
 	// The real port; the virtual one unless told otherwise (nat only).
-	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1"`
+	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1,maximum=65535"`
 	// This real server's own forwarding method.
 	Forwarding ForwardName `json:"forwarding,omitempty"`
 	// The real server's address; that on a network shared with the director unless told otherwise.
@@ -80,7 +80,7 @@ type TunnelSpec struct {
 	// ipip (the default; IPv6 included), gue or gre.
 	Type TunnelName `json:"type,omitempty"`
 	// UDP port, for gue.
-	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1"`
+	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1,maximum=65535"`
 	// Checksum: none (the default), csum or remcsum (ipvsadm --tun-nocsum, --tun-csum, --tun-remcsum).
 	Checksum ChecksumName `json:"checksum,omitempty"`
 }

@@ -60,38 +60,34 @@ func confs(n *Node) []string {
 // sysctlName writes an interface's name as a part of a sysctl key.
 func sysctlName(link string) string { return strings.ReplaceAll(link, ".", "/") }
 
-const lab = "lab: pinned, never the host's"
+const pinned = "lab: pinned, never the host's"
 
 func (p *planner) pinIPv4(s *pins, n *node) {
-	forward, why := "0", Origin("")
+	forward, why := "0", pinned
 	if p.forwards(n, false) {
-		forward, why = "1", Origin("role "+string(n.Role)+": forwards packets")
+		forward, why = "1", "role "+string(n.Role)+": forwards packets"
 	}
 	// First, for writing it changes accept_redirects (inet_forward_change).
-	s.set("net.ipv4.ip_forward", forward, string(cmpOrigin(why)))
+	s.set("net.ipv4.ip_forward", forward, why)
 	for _, c := range confs(n.Node) {
 		conf := "net.ipv4.conf." + c + "."
-		s.set(conf+"rp_filter", "0", lab)
-		s.set(conf+"arp_ignore", "0", lab)
-		s.set(conf+"arp_announce", "0", lab)
-		s.set(conf+"arp_filter", "0", lab)
-		s.set(conf+"accept_redirects", "0", lab)
-		s.set(conf+"send_redirects", "0", lab)
+		s.set(conf+"rp_filter", "0", pinned)
+		s.set(conf+"arp_ignore", "0", pinned)
+		s.set(conf+"arp_announce", "0", pinned)
+		s.set(conf+"arp_filter", "0", pinned)
+		s.set(conf+"accept_redirects", "0", pinned)
+		s.set(conf+"send_redirects", "0", pinned)
+		if c != "all" { // that is ip_forward itself
+			s.set(conf+"forwarding", forward, why)
+		}
 		if forward == "1" {
-			s.set(conf+"proxy_arp", "0", lab) // only a forwarding node answers by proxy
+			s.set(conf+"proxy_arp", "0", pinned) // only a forwarding node answers by proxy
 		}
 	}
-	s.set("net.ipv4.ip_local_port_range", "32768 60999", lab)
+	s.set("net.ipv4.ip_local_port_range", "32768 60999", pinned)
 	// A refused connection is an ICMP error; the limit (one a second to the
 	// same client) would make a time-out of most of them.
-	s.set("net.ipv4.icmp_ratelimit", "0", lab)
-}
-
-func cmpOrigin(o Origin) Origin {
-	if o == "" {
-		return lab
-	}
-	return o
+	s.set("net.ipv4.icmp_ratelimit", "0", pinned)
 }
 
 // pinIPv6 turns IPv6 off where the file has none of it, so that no
@@ -102,23 +98,24 @@ func (p *planner) pinIPv6(s *pins, n *node) {
 		s.set("net.ipv6.conf.default.disable_ipv6", "1", "lab: the node has no IPv6 address")
 		return
 	}
-	s.set("net.ipv6.conf.all.disable_ipv6", "0", lab)
-	s.set("net.ipv6.conf.default.disable_ipv6", "0", lab)
-	forward, why := "0", lab
+	s.set("net.ipv6.conf.all.disable_ipv6", "0", pinned)
+	s.set("net.ipv6.conf.default.disable_ipv6", "0", pinned)
+	forward, why := "0", pinned
 	if p.forwards(n, true) {
 		forward, why = "1", "role "+string(n.Role)+": forwards packets"
 	}
 	s.set("net.ipv6.conf.all.forwarding", forward, why)
 	for _, c := range confs(n.Node) {
 		conf := "net.ipv6.conf." + c + "."
-		s.set(conf+"disable_ipv6", "0", lab)
-		s.set(conf+"accept_ra", "0", lab)
-		s.set(conf+"accept_redirects", "0", lab)
+		s.set(conf+"disable_ipv6", "0", pinned)
+		s.set(conf+"forwarding", forward, why)
+		s.set(conf+"accept_ra", "0", pinned)
+		s.set(conf+"accept_redirects", "0", pinned)
 		// Addresses work at once, without duplicate address detection.
-		s.set(conf+"accept_dad", "0", lab)
-		s.set(conf+"dad_transmits", "0", lab)
+		s.set(conf+"accept_dad", "0", pinned)
+		s.set(conf+"dad_transmits", "0", pinned)
 	}
-	s.set("net.ipv6.icmp.ratelimit", "0", lab)
+	s.set("net.ipv6.icmp.ratelimit", "0", pinned)
 }
 
 func usesIPv6(n *Node) bool {

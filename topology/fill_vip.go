@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/ipvslab/ipvslab/lb"
 )
@@ -116,8 +117,8 @@ func (p *planner) ownVIP(n *node, vip netip.Addr) bool {
 func (p *planner) fillVIPs() {
 	for _, n := range p.nodes {
 		for _, d := range n.serves {
-			if d.Forward != lb.DR || !on(n.spec.Defaults.VIP) || n.Role == NoRole {
-				continue
+			if d.Forward != lb.DR || !on(n.spec.Defaults.VIP) || n.Role == NoRole || slices.Contains(d.svc.directors, n) {
+				continue // a director of the service has the VIP, or waits for it
 			}
 			for _, vip := range d.svc.vips {
 				if !hasAddress(n.Node, vip) {
@@ -167,7 +168,7 @@ func overhead(d *destination) int {
 func (p *planner) fillTunnels() {
 	for _, n := range p.nodes {
 		for _, d := range n.serves {
-			if d.Forward != lb.TUN || n.Role == NoRole {
+			if d.Forward != lb.TUN || n.Role == NoRole || slices.Contains(d.svc.directors, n) {
 				continue
 			}
 			for _, vip := range d.svc.vips {

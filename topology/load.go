@@ -69,7 +69,7 @@ func Parse(name string, data []byte) (*Topology, error) {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil, whole("the file is empty; a topology starts with apiVersion: %s", APIVersion)
 	} else if err != nil {
-		return nil, Problems{syntax(name, err)}
+		return nil, Problems{syntax(name, data, err)}
 	}
 	if err := dec.Decode(&second); err == nil {
 		return nil, Problems{{
@@ -77,7 +77,7 @@ func Parse(name string, data []byte) (*Topology, error) {
 			Message: "a second document starts here", Hint: "one file is one lab: put it in a file of its own",
 		}}
 	} else if !errors.Is(err, io.EOF) {
-		return nil, Problems{syntax(name, err)}
+		return nil, Problems{syntax(name, data, err)}
 	}
 	return decodeRoot(name, doc.Content[0])
 }
@@ -103,14 +103,24 @@ func decodeRoot(name string, root *yaml.Node) (*Topology, error) {
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
-// syntax is a problem of the YAML parser's.
-func syntax(name string, err error) Problem {
+var yamlAnchor = regexp.MustCompile(`unknown anchor '(.*)' referenced`)
+
+// syntax is a problem of the YAML parser's. It names at most a line, and for
+// an unknown anchor not even that.
+func syntax(name string, data []byte, err error) Problem {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	p := Problem{Severity: Error, Pos: Pos{File: name}}
 	if m := yamlLine.FindStringSubmatch(msg); m != nil {
 		p.Pos.Line, _ = strconv.Atoi(m[1])
 		p.Pos.Column = 1
 		msg = strings.Replace(msg, m[0], "", 1)
+	}
+	if m := yamlAnchor.FindStringSubmatch(msg); m != nil {
+		if i := bytes.Index(data, []byte("*"+m[1])); i >= 0 {
+			before := data[:i]
+			p.Pos.Line = bytes.Count(before, []byte("\n")) + 1
+			p.Pos.Column = i - bytes.LastIndexByte(before, '\n')
+		}
 	}
 	p.Message = "not YAML: " + msg
 	if strings.Contains(msg, "cannot start any token") {

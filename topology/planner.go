@@ -59,6 +59,9 @@ type planner struct {
 	owners   map[netip.Addr]*node
 	passing  []*node // see passers
 	client   []*node // see clients
+
+	identity   map[string]bool // see identities
+	ownServers bool
 }
 
 // node is a planned node beside what the file says of it.

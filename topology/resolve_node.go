@@ -123,7 +123,7 @@ func (p *planner) checkKind(path string, spec *InterfaceSpec, itf Interface) {
 	case !tunnel && (spec.Local.IsValid() || spec.Remote.IsValid()):
 		p.errorf(path, "allowed with kind: ipip, ip6tnl, sit, gre, gue", "local or remote on a %s link", itf.Kind)
 	case tunnel && spec.MAC != "":
-		p.errorf(path+".mac", "leave it out", "a %s tunnel has no hardware address", itf.Kind)
+		p.errorf(path+".mac", "leave it out", "a tunnel of kind %s has no hardware address", itf.Kind)
 	case itf.Kind == GUEIface && spec.Port == 0:
 		p.errorf(path, "say port: 6080, or another", "a gue tunnel without its UDP port")
 	case itf.Kind != GUEIface && spec.Port != 0:
@@ -151,7 +151,7 @@ func (p *planner) addAddress(itf *Interface, network *Network, a AddressSpec, pa
 	case !within.IsValid():
 		p.report(WrongSubnet, Error, path, "allowed: "+prefixList(network.Prefixes),
 			"%s is in no prefix of network %q", a.Addr, network.Name)
-	case !within.Contains(addr):
+	case !within.Contains(addr), replica > 0 && reservedIn(within, addr):
 		p.errorf(path, "take a wider prefix", "%d replicas from %s on don't fit into %s", replica+1, a.Addr, within)
 		return
 	case reservedIn(within, addr):
@@ -231,7 +231,7 @@ func (p *planner) checkVeths() {
 	}
 	for _, n := range p.plan.Networks {
 		if n.Kind == Veth && ends[n.Name] != 2 && !p.broken("nodes") {
-			p.errorf(join("networks", n.Name), "two, or take kind: segment", "a veth pair with %d interfaces on it", ends[n.Name])
+			p.errorf(join("networks", n.Name), "put two interfaces on it, or take kind: segment", "a veth pair has two ends, not %d", ends[n.Name])
 		}
 	}
 }

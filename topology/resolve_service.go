@@ -60,7 +60,7 @@ func (p *planner) resolveKey(s *service) {
 		case !p.broken(s.path + ".port"):
 			p.errorf(s.path, "say port: 80, or port: 0 with persistence for every port", "the service has no port")
 		}
-		if sp.Port != nil && *sp.Port == 0 && sp.Persistence == nil {
+		if sp.Port != nil && *sp.Port == 0 && sp.Persistence == nil && !p.broken(s.path) {
 			p.errorf(s.path+".port", "add persistence, or say a port (the kernel refuses the one without the other)",
 				"port 0, every port, without persistence")
 		}
