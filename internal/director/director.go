@@ -46,7 +46,7 @@ var settings = [][2]string{
 	{"net/ipv4/conf/all/rp_filter", "0"},
 	{"net/ipv4/conf/default/rp_filter", "0"},
 	{"net/ipv4/icmp_ratemask", "0"},
-	{"net/ipv6/icmp/ratelimit", "0"},
+	{"net/ipv6/icmp/ratemask", "127"}, // limit nothing but a type that nobody sends
 }
 
 // Director is a scratch namespace with its wires. It is not safe for

@@ -77,9 +77,9 @@ const (
 	Lost      Fate = "lost"      // nothing came of it within the patience
 )
 
-// patience is for a kernel that gives the packet to a thread of its own; it is
-// only used up where a packet is lost.
-const patience = 200 * time.Millisecond
+// patience is for a kernel that hands a packet to a thread of its own; none
+// seen does. It is only used up where a packet is lost.
+const patience = 5 * time.Millisecond
 
 // Offer sends a client's packet to a VIP, and tells what became of it and
 // where it went, which for NAT is the destination that was chosen.
