@@ -33,13 +33,16 @@ type entry struct {
 // (lb.OnePacket) forgets a UDP connection at once.
 //
 // If the connection is there already, its destination is returned and nothing
-// is chosen, unless the kernel's conn_reuse_mode has it give way: then it
-// still counts while the new choice is made.
+// is chosen, but TCP is active again. False then means that the destination has
+// been removed, and packets are lost. A connection that has finished gives way
+// to a new one (conn_reuse_mode=1), but still counts while the choice is made.
 func (m *Model) Pick(c Conn) (lb.DestKey, bool) {
 	c = m.complete(c)
 	old := m.conns[c]
 	if old != nil && !m.givesWay(c, old) {
-		// Packets for a removed destination are dropped, not refused.
+		if old.dest.available && c.Protocol == lb.TCP {
+			old.setActive(true)
+		}
 		return old.dest.key, old.dest.available
 	}
 	d, control := m.choose(c)

@@ -2,6 +2,8 @@ package oracle_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -13,14 +15,15 @@ import (
 	"github.com/ipvslab/ipvslab/internal/director"
 	"github.com/ipvslab/ipvslab/internal/probe"
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/oracle"
 )
 
 // needKernel skips unless this kernel has IPVS and lets us use it, and proves
 // it by trying.
-func needKernel(t *testing.T, scheduler string) {
+func needKernel(t *testing.T, feature string) {
 	t.Helper()
-	names := []string{probe.IPVS, probe.Scheduler(scheduler)}
+	names := []string{probe.IPVS, feature}
 	missing := probe.Only(context.Background(), names...).Missing(names...)
 	if missing == nil {
 		return
@@ -42,7 +45,7 @@ type failer interface {
 type pair struct {
 	failer
 	director *director.Director
-	control  *control
+	table    lb.Table
 	model    *oracle.Model
 	service  lb.Service
 	picks    int
@@ -55,11 +58,19 @@ func newPair(t failer, s lb.Service, v oracle.Variant) *pair {
 	if p.director, err = director.Open(); err != nil {
 		t.Fatal(err)
 	}
-	if p.control, err = openControl(p.director.Path(), s); err != nil {
+	if p.table, err = ipvs.Open(context.Background(), p.director.Path()); err != nil {
 		t.Fatal(err)
+	}
+	if s.FWMark != 0 {
+		if err := p.director.Mark(s.FWMark); err != nil {
+			t.Fatal(err)
+		}
 	}
 	dests := s.Destinations
 	s.Destinations = nil
+	if err := p.apply(lb.Change{Op: lb.AddService, Service: s}); err != nil {
+		t.Fatal(err)
+	}
 	if p.model, err = oracle.New(s, v); err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +82,15 @@ func newPair(t failer, s lb.Service, v oracle.Variant) *pair {
 
 func (p *pair) close() {
 	p.Helper()
-	if err := p.control.close(); err != nil {
+	if err := errors.Join(p.table.Close(), p.director.Close()); err != nil {
 		p.Fatal(err)
 	}
-	if err := p.director.Close(); err != nil {
-		p.Fatal(err)
-	}
+}
+
+func (p *pair) apply(c lb.Change) error { return p.table.Apply(context.Background(), c) }
+
+func (p *pair) change(op lb.Op, d lb.Destination) error {
+	return p.apply(lb.DestChange(op, p.service.Key, d))
 }
 
 // both checks that the kernel and the model do or refuse the same change.
@@ -89,31 +103,35 @@ func (p *pair) both(what string, kernel, model error) {
 
 func (p *pair) add(d lb.Destination) {
 	p.Helper()
-	p.both("add", p.control.addDest(d), p.model.Add(d))
+	p.both("add", p.change(lb.AddDestination, d), p.model.Add(d))
 }
 
 func (p *pair) edit(d lb.Destination) {
 	p.Helper()
-	p.both("edit", p.control.editDest(d), p.model.Edit(d))
+	p.both("edit", p.change(lb.EditDestination, d), p.model.Edit(d))
 }
 
 func (p *pair) remove(k lb.DestKey) {
 	p.Helper()
-	p.both("remove", p.control.removeDest(k), p.model.Remove(k))
+	p.both("remove", p.change(lb.DeleteDestination, lb.Destination{DestKey: k}), p.model.Remove(k))
 }
 
 func (p *pair) editService(s lb.Service) {
 	p.Helper()
 	p.service = s
-	p.both("edit service", p.control.edit(s), p.model.EditService(s))
+	p.both("edit service", p.apply(lb.Change{Op: lb.EditService, Service: s}), p.model.EditService(s))
 }
 
 func (p *pair) packet(c oracle.Conn, f director.Flags) director.Packet {
-	dst := c.Virtual
+	p.Helper()
+	dst, protocol := c.Virtual, c.Protocol
 	if !dst.IsValid() {
 		dst = netip.AddrPortFrom(p.service.Addr, p.service.Port)
 	}
-	return director.Packet{Protocol: p.service.Protocol, Src: c.Client, Dst: dst, Flags: f}
+	if protocol == 0 {
+		protocol = p.service.Protocol
+	}
+	return director.Packet{Protocol: protocol, Src: c.Client, Dst: dst, Flags: f}
 }
 
 // open sends a first packet and compares the kernel's choice with the model's.
@@ -169,13 +187,17 @@ func (p *pair) compareCounts() {
 	p.Helper()
 	var diff string
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		got, err := p.control.counts()
+		var want, got []string
+		list, err := p.table.Destinations(context.Background(), p.service.Key)
 		if err != nil {
 			p.Fatal(err)
 		}
-		var want [][2]int
+		slices.Reverse(list) // newest first
+		for _, d := range list {
+			got = append(got, fmt.Sprintf("%v weight %d: %d active, %d inactive", d.DestKey, d.Weight, d.Counters.Active, d.Counters.Inactive))
+		}
 		for _, d := range p.model.Destinations() {
-			want = append(want, [2]int{d.Active, d.Inactive})
+			want = append(want, fmt.Sprintf("%v weight %d: %d active, %d inactive", d.Dest, d.Weight, d.Active, d.Inactive))
 		}
 		if diff = cmp.Diff(want, got); diff == "" {
 			return

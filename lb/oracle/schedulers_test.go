@@ -1,106 +1,166 @@
 package oracle_test
 
 import (
+	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/director"
+	"github.com/ipvslab/ipvslab/internal/probe"
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/oracle"
 )
 
 // picksInARow is how many picks of each scheduler must agree.
-const picksInARow = 10_000
+var picksInARow = flag.Int("picks", 10_000, "picks per scheduler in a row")
+
+// run is one way of driving a scheduler.
+type run struct {
+	scheduler string
+	flags     lb.Flags
+	protocol  lb.Protocol
+	family    lb.Family
+	mark      uint32 // a firewall-mark service, which has many virtual addresses
+	picks     int
+}
+
+func (r run) String() string {
+	return fmt.Sprintf("%s/flags=%#x/%s/IPv%d/mark=%d", r.scheduler, uint32(r.flags), r.protocol, r.family, r.mark)
+}
+
+// runs are for each scheduler TCP, whose connections are active at first, UDP,
+// whose never are, and IPv6; the first at full length, the others at a tenth.
+// Those that have no use for activity are spared TCP.
+func runs() (all []run) {
+	full, part := *picksInARow, *picksInARow/10
+	for _, s := range oracle.Schedulers() {
+		switch s {
+		case "twos": // random
+		case "sh", "mh":
+			for _, f := range []lb.Flags{0, lb.Sched1, lb.Sched2, lb.Sched1 | lb.Sched2} {
+				all = append(all, run{s, f, lb.UDP, lb.IPv4, 0, full}, run{s, f, lb.UDP, lb.IPv6, 0, part})
+			}
+		case "dh", "lblc", "lblcr":
+			all = append(all, run{s, 0, lb.TCP, lb.IPv4, 7, full}, run{s, 0, lb.UDP, lb.IPv4, 7, part}, run{s, 0, lb.TCP, lb.IPv6, 7, part})
+		default:
+			all = append(all, run{s, 0, lb.TCP, lb.IPv4, 0, full}, run{s, 0, lb.UDP, lb.IPv4, 0, part}, run{s, 0, lb.TCP, lb.IPv6, 0, part})
+		}
+	}
+	return all
+}
 
 // TestEachPickInTheKernel drives every scheduler through thousands of
 // connections, with edits in between, and compares each pick.
 func TestEachPickInTheKernel(t *testing.T) {
-	variant := detect(t)
-	type run struct {
-		scheduler string
-		flags     lb.Flags
-		protocol  lb.Protocol
-		family    lb.Family
-	}
-	var runs []run
-	for _, s := range oracle.Schedulers() {
-		if s == "twos" {
-			continue // random: see TestTwosInTheKernel
-		}
-		flags := []lb.Flags{0}
-		if s == "sh" || s == "mh" {
-			flags = []lb.Flags{0, lb.Sched1, lb.Sched2, lb.Sched1 | lb.Sched2}
-		}
-		for _, f := range flags {
-			runs = append(runs, run{s, f, lb.UDP, lb.IPv4}, run{s, f, lb.TCP, lb.IPv4}, run{s, f, lb.TCP, lb.IPv6})
-		}
-	}
-	for i, r := range runs {
-		t.Run(fmt.Sprintf("%s/%#x/%s/%d", r.scheduler, r.flags, r.protocol, r.family), func(t *testing.T) {
-			needKernel(t, r.scheduler)
+	needKernel(t, probe.IPVS)
+	variant := kernelVariant(t)
+	for i, r := range runs() {
+		t.Run(r.String(), func(t *testing.T) {
+			needKernel(t, probe.Scheduler(r.scheduler))
 			s := lb.Service{Key: lb.AddrKey(r.protocol, kernelVIP(r.family, 1), 80), Scheduler: r.scheduler, Flags: r.flags}
-			s.Port = 80
+			if r.mark != 0 {
+				needKernel(t, probe.SkbEdit)
+				s.Key = lb.MarkKey(r.mark, r.family)
+			}
 			start := time.Now()
-			drive(t, s, variant, rand.New(rand.NewPCG(uint64(i), 7)))
-			t.Logf("%d picks in %v", picksInARow, time.Since(start))
+			drive(t, r, s, variant, rand.New(rand.NewPCG(uint64(i), 7)))
+			t.Logf("%d picks in %v", r.picks, time.Since(start))
 		})
 	}
 }
 
+type liveConn struct {
+	oracle.Conn
+	to lb.DestKey
+}
+
 // drive opens connections until there are enough, ends some of them, and now
 // and then changes the destinations.
-func drive(t *testing.T, s lb.Service, v oracle.Variant, r *rand.Rand) {
+func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) {
 	for n := range 5 {
 		s.Destinations = append(s.Destinations, kernelServer(s.Family, n+1, int32(1+r.IntN(5))))
 	}
 	p := newPair(t, s, v)
 	defer p.close()
-	present := map[int]bool{1: true, 2: true, 3: true, 4: true, 5: true}
-	type conn struct {
-		oracle.Conn
-		to lb.DestKey
-	}
-	var live []conn
-	for n := range picksInARow {
+	var live []liveConn
+	for n := range how.picks {
 		c := kernelClient(s.Family, n)
-		if out := p.open(c); out.OK && s.Protocol == lb.TCP {
-			live = append(live, conn{c, out.Dest})
+		c.Protocol = how.protocol
+		if how.mark != 0 {
+			c.Virtual = netip.AddrPortFrom(kernelVIP(s.Family, 1+r.IntN(40)), 80)
+		}
+		if out := p.open(c); out.OK && how.protocol == lb.TCP {
+			live = append(live, liveConn{c, out.Dest})
 		}
 		if len(live) > 40 || len(live) > 0 && r.IntN(2) == 0 {
 			i := r.IntN(len(live))
-			p.finish(live[i].Conn, live[i].to)
-			live = append(live[:i], live[i+1:]...)
+			if p.present(live[i].to) || r.IntN(10) == 0 { // it takes time to see that a packet is lost
+				p.finish(live[i].Conn, live[i].to)
+			}
+			live = slices.Delete(live, i, i+1)
 		}
 		if r.IntN(50) == 0 {
-			alter(p, present, r)
+			alter(p, r)
+		}
+		if n%1000 == 0 {
+			p.compareCounts()
 		}
 	}
 	p.compareCounts()
 }
 
 // alter adds, edits or removes a destination.
-func alter(p *pair, present map[int]bool, r *rand.Rand) {
+func alter(p *pair, r *rand.Rand) {
 	n := 1 + r.IntN(8)
 	d := kernelServer(p.service.Family, n, int32(r.IntN(7)))
-	if r.IntN(3) == 0 {
-		for _, have := range p.model.Destinations() {
-			if have.Dest == d.DestKey {
-				d.Upper = uint32(have.Active + have.Inactive + 1 + r.IntN(40))
-				d.Lower = d.Upper * uint32(r.IntN(2)) / 2
-			}
-		}
+	i := slices.IndexFunc(p.model.Destinations(), func(s oracle.State) bool { return s.Dest == d.DestKey })
+	if i >= 0 && r.IntN(3) == 0 {
+		have := p.model.Destinations()[i]
+		d.Upper = uint32(have.Active + have.Inactive + 1 + r.IntN(40))
+		d.Lower = d.Upper * uint32(r.IntN(2)) / 2
 	}
 	switch {
-	case !present[n]:
+	case i < 0:
 		p.add(d)
-		present[n] = true
 	case r.IntN(4) == 0 && len(p.model.Destinations()) > 2:
 		p.remove(d.DestKey)
-		present[n] = false
 	default:
 		p.edit(d)
 	}
 }
 
-func detect(*testing.T) oracle.Variant { return oracle.Variant{} }
+// kernelVariant is this kernel's, found out by the experiment.
+func kernelVariant(t *testing.T) oracle.Variant {
+	t.Helper()
+	v, err := detectOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+var detectOnce = sync.OnceValues(func() (v oracle.Variant, err error) {
+	p, err := director.NewProber(context.Background(), func(path string) (lb.Table, error) {
+		return ipvs.Open(context.Background(), path)
+	})
+	if err != nil {
+		return v, err
+	}
+	defer p.Close()
+	return oracle.Detect(p)
+})
+
+// TestDetectInTheKernel: the experiment is conclusive, and leaves the
+// answer in the log.
+func TestDetectInTheKernel(t *testing.T) {
+	needKernel(t, probe.IPVS)
+	needKernel(t, probe.Scheduler("wlc"))
+	t.Logf("this kernel: %+v", kernelVariant(t))
+}
