@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/topology"
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // builder makes a lab that is recorded and whose lock is held.
@@ -23,9 +24,22 @@ type builder struct {
 	stateDir *stateDir
 	opts     Options
 
-	spaces map[string]*netns.NS // by node; the empty name: segments
-	ports  []string             // of bridges that have to carry packets
+	segments *netns.NS
+	bridges  map[string]rtnl.End  // by network
+	switches chan *rtnl.Conn      // in segments, one for each that works at a time
+	settings chan *rtnl.Settings  // likewise
+	cables   map[string]cable     // by node and interface; see planCables
+	paired   map[string][]pairEnd // by network without a bridge
+}
 
+// cable is a veth that leads from a node to a bridge.
+type cable struct{ port, node rtnl.End }
+
+// pairEnd is one end of a veth that joins two nodes.
+type pairEnd struct {
+	node *topology.Node
+	end  rtnl.End
+	down bool
 }
 
 // firstIndex is the index of a node's first own interface and of the first
@@ -35,14 +49,14 @@ const firstIndex = 16
 
 // build makes everything in order. What it made when it fails is tearDown's.
 func (b *builder) build(ctx context.Context) error {
-	defer b.closeSpaces()
+	defer b.release()
 	steps := []struct {
 		say string
 		do  func(context.Context) error
 	}{
-		{"creating network namespaces", b.createNamespaces},
-		{"linking nodes", b.linkNodes},
-		{"configuring nodes", b.configureNodes},
+		{"creating segments", b.createSegments},
+		{"creating nodes", b.createNodes},
+		{"linking pairs of nodes", b.linkPairs},
 		{"waiting for links", b.awaitLinks},
 		{"setting virtual services", b.applyServices},
 		{"starting responders", b.startAgent},
@@ -60,29 +74,31 @@ func (b *builder) build(ctx context.Context) error {
 	return nil
 }
 
-func (b *builder) createNamespaces(context.Context) error {
-	if err := netns.CreateAll(b.state.Namespaces); err != nil {
-		return err
+// release closes what only build needs; none of it can lose anything.
+func (b *builder) release() {
+	if b.segments != nil {
+		b.segments.Close()
 	}
-	b.spaces = map[string]*netns.NS{}
-	for i, name := range b.state.Namespaces {
-		ns, err := netns.Open(name)
-		if err != nil {
-			return err
+	if b.switches != nil {
+		close(b.switches)
+		for conn := range b.switches {
+			conn.Close()
 		}
-		node := ""
-		if i > 0 {
-			node = b.plan.Nodes[i-1].Name
+		close(b.settings)
+		for settings := range b.settings {
+			settings.Close()
 		}
-		b.spaces[node] = ns
 	}
-	return writeFile(hostsFile(b.dir), hosts(b.plan))
 }
 
-func (b *builder) closeSpaces() {
-	for _, ns := range b.spaces {
-		ns.Close() // opened for reading, nothing to lose
+// manyNodes is when it pays to look for settings elsewhere than in /proc.
+const manyNodes = 100
+
+func (b *builder) newSettings() *rtnl.Settings {
+	if len(b.plan.Nodes) < manyNodes {
+		return &rtnl.Settings{}
 	}
+	return rtnl.NewSettings()
 }
 
 // segmentSysctls keep the switches from taking part in what they carry.
@@ -94,68 +110,148 @@ var segmentSysctls = []rtnl.Sysctl{
 	{Key: "net.bridge.bridge-nf-call-arptables", Value: "0", Optional: true},
 }
 
-// linkNodes makes the bridges and every veth pair, each pair with one message.
-func (b *builder) linkNodes(ctx context.Context) error {
-	segments := b.spaces[""]
-	var conn *rtnl.Conn
-	err := segments.Do(func() (err error) {
-		for _, s := range segmentSysctls {
-			if err := s.Set(); err != nil {
+// createSegments makes the namespace of the bridges, and these.
+func (b *builder) createSegments(ctx context.Context) error {
+	if err := writeFile(hostsFile(b.dir), hosts(b.plan)); err != nil {
+		return fmt.Errorf("write hosts file: %w", err)
+	}
+	if err := b.planCables(); err != nil {
+		return err
+	}
+	name := segmentsName(b.plan.Name)
+	b.switches = make(chan *rtnl.Conn, runtime.NumCPU())
+	b.settings = make(chan *rtnl.Settings, runtime.NumCPU())
+	err := netns.CreateAll([]string{name}, func(int) error {
+		if err := (&rtnl.Settings{}).Set(segmentSysctls...); err != nil {
+			return err
+		}
+		for range cap(b.switches) {
+			conn, err := rtnl.Dial()
+			if err != nil {
 				return err
 			}
+			b.switches <- conn
+			b.settings <- b.newSettings()
 		}
-		conn, err = rtnl.Dial()
-		return err
+		return nil
 	})
+	if err == nil {
+		b.segments, err = netns.Open(name)
+	}
 	if err != nil {
-		return fmt.Errorf("prepare the segments: %w", err)
+		return fmt.Errorf("create segments: %w", err)
 	}
-	defer conn.Close()
-	reqs, err := b.segmentLinks()
-	if err != nil {
-		return err
+	var reqs []rtnl.Request
+	for _, bridge := range b.bridges {
+		reqs = append(reqs, rtnl.NewBridge(bridge))
 	}
-	if err := conn.Apply(ctx, reqs...); err != nil {
-		return fmt.Errorf("%s (a bridge takes at most 1023 ports): %w", "make the segments", err)
-	}
-	return b.linkPairs(ctx)
+	return b.onSwitch(func(conn *rtnl.Conn) error { return conn.Apply(ctx, reqs...) })
 }
 
-// segmentLinks lists the bridges and the cables that lead to them.
-func (b *builder) segmentLinks() ([]rtnl.Request, error) {
-	var reqs []rtnl.Request
+// onSwitch lends fn a connection to the segments' namespace.
+func (b *builder) onSwitch(fn func(*rtnl.Conn) error) error {
+	conn := <-b.switches
+	defer func() { b.switches <- conn }()
+	return fn(conn)
+}
+
+// planCables lays out bridges and cables: their names and indices.
+func (b *builder) planCables() error {
+	b.bridges, b.cables, b.paired = map[string]rtnl.End{}, map[string]cable{}, map[string][]pairEnd{}
 	index := firstIndex
-	bridges := map[string]rtnl.End{}
 	for _, n := range b.plan.Networks {
-		if n.Kind == topology.Segment {
-			e := rtnl.End{Name: n.Name, Index: index, MTU: n.MTU, MAC: bridgeMAC(b.plan.Name, n.Name), Up: true}
-			bridges[n.Name] = e
-			reqs = append(reqs, rtnl.NewBridge(e))
+		switch n.Kind {
+		case topology.Segment:
+			b.bridges[n.Name] = rtnl.End{Name: n.Name, Index: index, MTU: n.MTU, MAC: bridgeMAC(b.plan.Name, n.Name), Up: true}
 			index++
+		case topology.Veth:
+			b.paired[n.Name] = nil
 		}
 	}
-	for _, node := range b.plan.Nodes {
-		for i, iface := range node.Interfaces {
-			bridge, ok := bridges[iface.Network]
-			if iface.Kind != topology.VethIface || !ok {
+	for i := range b.plan.Nodes {
+		node := &b.plan.Nodes[i]
+		for k, iface := range node.Interfaces {
+			if iface.Kind != topology.VethIface {
 				continue
 			}
-			there, err := nodeEnd(iface, i)
+			end, err := nodeEnd(iface, k)
 			if err != nil {
-				return nil, fmt.Errorf("node %s: %w", node.Name, err)
+				return fmt.Errorf("node %s: %w", node.Name, err)
 			}
-			here := rtnl.End{
-				Name: portName(node.Name, iface.Name, index), Index: index, MTU: there.MTU,
+			if ends, ok := b.paired[iface.Network]; ok {
+				b.paired[iface.Network] = append(ends, pairEnd{node, end, iface.Down})
+				continue
+			}
+			bridge, ok := b.bridges[iface.Network]
+			if !ok {
+				return fmt.Errorf("node %s: interface %s: no network %q", node.Name, iface.Name, iface.Network)
+			}
+			port := rtnl.End{
+				Name: portName(node.Name, iface.Name, index), Index: index, MTU: end.MTU,
 				Alias: node.Name + ":" + iface.Name, Master: bridge.Index, Up: true,
 			}
+			b.cables[cableName(node.Name, iface.Name)] = cable{port, end}
 			index++
-			reqs = append(reqs, rtnl.NewVeth(here, there, b.spaces[node.Name].FD()))
-			if !iface.Down {
-				b.ports = append(b.ports, here.Name)
-			}
 		}
 	}
-	return reqs, nil
+	return nil
+}
+
+func cableName(node, iface string) string { return node + "." + iface }
+
+// createNodes makes the nodes' namespaces and all that is in them, several at
+// a time. Nodes that are linked to another one wait for linkPairs.
+func (b *builder) createNodes(ctx context.Context) error {
+	return netns.CreateAll(b.state.Namespaces[1:], func(i int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		node := &b.plan.Nodes[i]
+		err := b.plugIn(ctx, node)
+		if err == nil && !b.isPaired(node) {
+			err = b.configure(ctx, node)
+		}
+		if err != nil {
+			return fmt.Errorf("node %s: %w", node.Name, err)
+		}
+		return nil
+	})
+}
+
+// plugIn makes the cables of a node whose namespace the calling thread is in,
+// each with one message.
+func (b *builder) plugIn(ctx context.Context, node *topology.Node) error {
+	ns, err := netns.Current()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	var reqs []rtnl.Request
+	for _, iface := range node.Interfaces {
+		if c, ok := b.cables[cableName(node.Name, iface.Name)]; ok {
+			reqs = append(reqs, rtnl.NewVeth(c.port, c.node, ns.FD()))
+		}
+	}
+	return b.onSwitch(func(conn *rtnl.Conn) error {
+		err := conn.Apply(ctx, reqs...)
+		if errors.Is(err, unix.EXFULL) {
+			return fmt.Errorf("%w: a bridge takes at most 1023 ports; split the network", err)
+		}
+		return err
+	})
+}
+
+func (b *builder) configure(ctx context.Context, node *topology.Node) error {
+	settings := <-b.settings
+	defer func() { b.settings <- settings }()
+	return (&configurer{node: node, settings: settings, noServices: b.opts.NoServices}).run(ctx)
+}
+
+func (b *builder) isPaired(node *topology.Node) bool {
+	return slices.ContainsFunc(node.Interfaces, func(iface topology.Interface) bool {
+		_, paired := b.paired[iface.Network]
+		return paired && iface.Kind == topology.VethIface
+	})
 }
 
 // portName is the name of a bridge's port: node.interface if that fits into the
@@ -167,41 +263,44 @@ func portName(node, iface string, index int) string {
 	return fmt.Sprintf("port.%d", index)
 }
 
-// linkPairs makes the veth pairs that join two nodes without a bridge.
+// linkPairs makes the veths that join two nodes without a bridge, and then
+// finishes these nodes.
 func (b *builder) linkPairs(ctx context.Context) error {
-	type cableEnd struct {
-		node string
-		end  rtnl.End
+	for name, ends := range b.paired {
+		if len(ends) != 2 {
+			return fmt.Errorf("network %s: a veth link has 2 ends, this one %d", name, len(ends))
+		}
+		if err := b.linkPair(ctx, ends[0], ends[1]); err != nil {
+			return fmt.Errorf("network %s: %w", name, err)
+		}
 	}
-	for _, n := range b.plan.Networks {
-		if n.Kind != topology.Veth {
+	for i := range b.plan.Nodes {
+		node := &b.plan.Nodes[i]
+		if !b.isPaired(node) {
 			continue
 		}
-		var ends []cableEnd
-		for _, node := range b.plan.Nodes {
-			for i, iface := range node.Interfaces {
-				if iface.Kind == topology.VethIface && iface.Network == n.Name {
-					end, err := nodeEnd(iface, i)
-					if err != nil {
-						return fmt.Errorf("node %s: %w", node.Name, err)
-					}
-					ends = append(ends, cableEnd{node.Name, end})
-				}
-			}
-		}
-		if len(ends) != 2 {
-			return fmt.Errorf("network %s: a veth link has 2 ends, this one %d", n.Name, len(ends))
-		}
-		conn, err := rtnl.DialIn(b.spaces[ends[0].node])
+		err := netns.Do(nsName(b.plan.Name, node.Name), func() error { return b.configure(ctx, node) })
 		if err != nil {
-			return fmt.Errorf("node %s: %w", ends[0].node, err)
-		}
-		err = conn.Apply(ctx, rtnl.NewVeth(ends[0].end, ends[1].end, b.spaces[ends[1].node].FD()))
-		if err = errors.Join(err, conn.Close()); err != nil {
-			return fmt.Errorf("network %s: %w", n.Name, err)
+			return fmt.Errorf("node %s: %w", node.Name, err)
 		}
 	}
 	return nil
+}
+
+func (b *builder) linkPair(ctx context.Context, here, there pairEnd) error {
+	peer, err := netns.Open(nsName(b.plan.Name, there.node.Name))
+	if err != nil {
+		return err
+	}
+	defer peer.Close()
+	return netns.Do(nsName(b.plan.Name, here.node.Name), func() error {
+		conn, err := rtnl.Dial()
+		if err != nil {
+			return err
+		}
+		err = conn.Apply(ctx, rtnl.NewVeth(here.end, there.end, peer.FD()))
+		return errors.Join(err, conn.Close())
+	})
 }
 
 // nodeEnd is the node's end of a veth: down until its settings are written.
@@ -225,26 +324,6 @@ func bridgeMAC(lab, network string) net.HardwareAddr {
 	return append(net.HardwareAddr{0x02}, sum[:5]...)
 }
 
-// configureNodes sets up the inside of all nodes, several at a time.
-func (b *builder) configureNodes(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.NumCPU())
-	for i := range b.plan.Nodes {
-		node := &b.plan.Nodes[i]
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			c := &configurer{node: node, plan: b.plan, noServices: b.opts.NoServices}
-			if err := b.spaces[node.Name].Do(func() error { return c.run(ctx) }); err != nil {
-				return fmt.Errorf("node %s: %w", node.Name, err)
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
 // linkTimeout bounds awaitLinks. The kernel's work queue needs milliseconds, or
 // a second or two for a thousand links.
 const linkTimeout = 30 * time.Second
@@ -253,35 +332,35 @@ const linkTimeout = 30 * time.Second
 func (b *builder) awaitLinks(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
 	defer cancel()
-	if err := rtnl.WaitOperational(ctx, b.spaces[""], b.ports...); err != nil {
-		return err
-	}
-	direct := map[string]bool{}
-	for _, n := range b.plan.Networks {
-		direct[n.Name] = n.Kind == topology.Veth
-	}
+	var ports []string
 	for _, node := range b.plan.Nodes {
-		var names []string
 		for _, iface := range node.Interfaces {
-			if direct[iface.Network] && !iface.Down && !b.peerDown(iface.Network) {
-				names = append(names, iface.Name)
+			if c, ok := b.cables[cableName(node.Name, iface.Name)]; ok && !iface.Down {
+				ports = append(ports, c.port.Name)
 			}
 		}
-		if err := rtnl.WaitOperational(ctx, b.spaces[node.Name], names...); err != nil {
-			return fmt.Errorf("node %s: %w", node.Name, err)
+	}
+	if err := rtnl.WaitOperational(ctx, b.segments, ports...); err != nil {
+		return err
+	}
+	for _, ends := range b.paired {
+		if ends[0].down || ends[1].down {
+			continue
+		}
+		for _, e := range ends {
+			if err := b.awaitLink(ctx, e); err != nil {
+				return fmt.Errorf("node %s: %w", e.node.Name, err)
+			}
 		}
 	}
 	return nil
 }
 
-// peerDown tells whether one end of a veth network is left down on purpose.
-func (b *builder) peerDown(network string) bool {
-	for _, node := range b.plan.Nodes {
-		for _, iface := range node.Interfaces {
-			if iface.Network == network && iface.Down {
-				return true
-			}
-		}
+func (b *builder) awaitLink(ctx context.Context, e pairEnd) error {
+	ns, err := netns.Open(nsName(b.plan.Name, e.node.Name))
+	if err != nil {
+		return err
 	}
-	return false
+	defer ns.Close()
+	return rtnl.WaitOperational(ctx, ns, e.end.Name)
 }

@@ -45,7 +45,8 @@ func (b *builder) startCommand(ctx context.Context, node *Node, c topology.Comma
 	// It outlives this call, and what ctx does.
 	cmd := node.command(context.WithoutCancel(ctx), spec, nil)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of Ctrl-C's reach
-	if err := b.spaces[node.Name()].Start(cmd); err != nil {
+	// Born in the node's namespace: there tearDown finds it, recorded or not.
+	if err := node.Do(cmd.Start); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)

@@ -15,7 +15,7 @@ import (
 // where the node's ends of its veths are already, down.
 type configurer struct {
 	node       *topology.Node
-	plan       *topology.Plan
+	settings   *rtnl.Settings
 	noServices bool // settings of IPVS may then be missing
 
 	conn    *rtnl.Conn
@@ -40,11 +40,8 @@ func (c *configurer) run(ctx context.Context) (err error) {
 	if err := c.interfaces(ctx); err != nil {
 		return err
 	}
-	for _, s := range c.node.Sysctls {
-		optional := s.Optional || c.noServices && strings.HasPrefix(s.Key, "net.ipv4.vs.")
-		if err := (rtnl.Sysctl{Key: s.Key, Value: s.Value, Optional: optional}).Set(); err != nil {
-			return err
-		}
+	if err := c.settings.Set(c.sysctls()...); err != nil {
+		return err
 	}
 	reqs := c.addresses()
 	routes, err := c.routes()
@@ -94,6 +91,15 @@ func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end r
 	}
 	c.index[iface.Name], err = c.control.Index(iface.Name)
 	return err
+}
+
+func (c *configurer) sysctls() []rtnl.Sysctl {
+	settings := make([]rtnl.Sysctl, len(c.node.Sysctls))
+	for i, s := range c.node.Sysctls {
+		optional := s.Optional || c.noServices && strings.HasPrefix(s.Key, "net.ipv4.vs.")
+		settings[i] = rtnl.Sysctl{Key: s.Key, Value: s.Value, Optional: optional}
+	}
+	return settings
 }
 
 // addresses brings the interfaces up and gives them their addresses. The

@@ -36,11 +36,12 @@ func (b *builder) startAgent(ctx context.Context) error {
 	defer r.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{agentName, b.plan.Name}
+	cmd.Env = append(os.Environ(), "IPVSLAB_LAB="+b.plan.Name)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of Ctrl-C's reach
 	// Born in the segments' namespace: there tearDown finds it, recorded or not.
-	err = b.spaces[""].Start(cmd)
+	err = b.segments.Start(cmd)
 	w.Close()
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

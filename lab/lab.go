@@ -50,7 +50,7 @@ const (
 
 // Options change how a lab is brought up. The zero value suits a Go test.
 type Options struct {
-	Agent      AgentMode
+	Agent AgentMode
 	// NoServices leaves the directors' tables empty. The kernel then need not
 	// have IPVS, and its settings (net.ipv4.vs.*) are passed over if it hasn't.
 	NoServices bool
@@ -100,7 +100,7 @@ func up(ctx context.Context, dir *stateDir, plan *topology.Plan, opts Options) (
 	if err := noForeign(st.Namespaces); err != nil {
 		return nil, errors.Join(err, dir.remove())
 	}
-	if err := dir.write(st); err != nil {
+	if err := dir.begin(st); err != nil {
 		return nil, errors.Join(err, dir.remove())
 	}
 	l := &Lab{plan: plan, dir: dir.path}

@@ -29,12 +29,13 @@ const (
 
 // state is what state.json holds: enough to end the lab, and to use it.
 type state struct {
-	Phase      phase          `json:"phase"`
-	Created    time.Time      `json:"created"`
-	Boot       string         `json:"boot"`       // boot_id of the kernel it was made in
-	Namespaces []string       `json:"namespaces"` // that are there or will be
-	Processes  []process      `json:"processes,omitempty"`
-	Plan       *topology.Plan `json:"plan"`
+	Phase      phase     `json:"phase"`
+	Created    time.Time `json:"created"`
+	Boot       string    `json:"boot"`       // boot_id of the kernel it was made in
+	Namespaces []string  `json:"namespaces"` // that are there or will be
+	Processes  []process `json:"processes,omitempty"`
+	// Plan is in a file of its own, which never changes.
+	Plan *topology.Plan `json:"-"`
 }
 
 func newState(plan *topology.Plan) *state {
@@ -73,6 +74,7 @@ func (st *state) alive() bool {
 func nsName(lab, node string) string  { return lab + "." + node }
 func segmentsName(lab string) string  { return lab + ".@segments" }
 func stateFile(dir string) string     { return filepath.Join(dir, "state.json") }
+func planFile(dir string) string      { return filepath.Join(dir, "plan.json") }
 func labPath(name string) string      { return filepath.Join(root(), "labs", name) }
 func commandLog(dir, n string) string { return filepath.Join(dir, n+".log") }
 
@@ -125,8 +127,11 @@ func readState(name string) (*state, string, error) {
 	if err := json.Unmarshal(data, st); err != nil {
 		return nil, path, fmt.Errorf("read lab state %s: %w", stateFile(path), err)
 	}
-	if st.Plan == nil {
-		return nil, path, fmt.Errorf("read lab state %s: it holds no plan", stateFile(path))
+	if data, err = os.ReadFile(planFile(path)); err != nil {
+		return nil, path, fmt.Errorf("read lab plan: %w", err)
+	}
+	if err := json.Unmarshal(data, &st.Plan); err != nil {
+		return nil, path, fmt.Errorf("read lab plan %s: %w", planFile(path), err)
 	}
 	return st, path, nil
 }
@@ -208,38 +213,37 @@ func (d *stateDir) read() (*state, error) {
 	return st, err
 }
 
-// write replaces the state in one step, and puts it on disk before it returns.
+// begin writes down a lab that is about to be made: the plan, then the state,
+// without which there is no lab.
+func (d *stateDir) begin(st *state) error {
+	data, err := json.Marshal(st.Plan)
+	if err != nil {
+		return fmt.Errorf("encode plan: %w", err)
+	}
+	if err := writeFile(planFile(d.path), data); err != nil {
+		return fmt.Errorf("write plan: %w", err)
+	}
+	return d.write(st)
+}
+
+// write replaces the state in one step.
 func (d *stateDir) write(st *state) error {
-	data, err := json.MarshalIndent(st, "", "  ")
+	data, err := json.Marshal(st)
 	if err != nil {
 		return fmt.Errorf("encode lab state: %w", err)
 	}
 	if err := writeFile(stateFile(d.path), data); err != nil {
 		return fmt.Errorf("write lab state: %w", err)
 	}
-	if err := d.lock.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("write lab state: sync directory: %w", err)
-	}
 	return nil
 }
 
-// writeFile writes a file that is there whole or not at all.
-func writeFile(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(path+".new"))
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+// writeFile writes a file that is there whole or not at all, whenever this
+// process is killed. It doesn't wait for the disk (fsync(2), milliseconds each):
+// a machine that crashes takes along the namespaces that the file is about.
+func writeFile(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return errors.Join(err, os.Remove(path+".new"))
 	}
 	return os.Rename(path+".new", path)
 }

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sync/errgroup"
@@ -15,44 +15,36 @@ import (
 )
 
 // Create makes a named namespace; see [CreateAll].
-func Create(name string) error { return CreateAll([]string{name}) }
+func Create(name string) error { return CreateAll([]string{name}, nil) }
 
-// CreateAll makes named namespaces, several at a time. It fails with ErrExists
-// if one of the names is taken, and with the kernel's reason otherwise; the
-// names that were made up to then stay, for the caller to delete.
-func CreateAll(names []string) error {
+// CreateAll makes named namespaces, as many at a time as there are CPUs, and
+// runs inside, unless it is nil, in each as soon as it is there: the i-th name's
+// on a thread that is in the i-th namespace, under the rules of [NS.Do].
+//
+// It fails with ErrExists if one of the names is taken, and with the kernel's or
+// inside's reason otherwise; then it starts no more, and the names that were
+// made stay, for the caller to delete.
+func CreateAll(names []string, inside func(i int) error) error {
 	if err := prepareDir(); err != nil {
 		return err
 	}
-	workers := min(runtime.NumCPU(), len(names))
-	next := make(chan string)
+	var next atomic.Int64 // the first name that nobody works on
 	var group errgroup.Group
-	stop := make(chan struct{})
-	var once sync.Once
-	for range workers {
+	for range min(runtime.NumCPU(), len(names)) {
 		group.Go(func() error {
-			err := createOn(next)
+			err := createOn(names, inside, &next)
 			if err != nil {
-				once.Do(func() { close(stop) })
+				next.Store(int64(len(names)))
 			}
 			return err
 		})
 	}
-	for _, name := range names {
-		select {
-		case next <- name:
-			continue
-		case <-stop:
-		}
-		break
-	}
-	close(next)
 	return group.Wait()
 }
 
-// createOn makes the namespaces it is handed, all from one thread, which
-// returns to its own namespace only at the end.
-func createOn(names <-chan string) error {
+// createOn makes namespaces as long as there are names, all from one thread,
+// which returns to its own namespace only at the end.
+func createOn(names []string, inside func(int) error, next *atomic.Int64) error {
 	runtime.LockOSThread()
 	home, err := Current()
 	if err != nil {
@@ -60,10 +52,15 @@ func createOn(names <-chan string) error {
 		return fmt.Errorf("open the thread's own network namespace: %w", err)
 	}
 	defer home.Close()
-	for name := range names {
-		if err = create(name); err != nil {
-			err = fmt.Errorf("create network namespace %s: %w", name, err)
+	for err == nil {
+		i := int(next.Add(1) - 1)
+		if i >= len(names) {
 			break
+		}
+		if err = create(names[i]); err != nil {
+			err = fmt.Errorf("create network namespace %s: %w", names[i], err)
+		} else if inside != nil {
+			err = inside(i)
 		}
 	}
 	if back := netns.Set(netns.NsHandle(home.FD())); back != nil {

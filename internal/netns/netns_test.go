@@ -44,7 +44,7 @@ func create(t *testing.T, names ...string) {
 			}
 		}
 	})
-	if err := netns.CreateAll(names); err != nil {
+	if err := netns.CreateAll(names, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -171,6 +171,37 @@ func TestCreateDelete(t *testing.T) {
 		if err := netns.Create(bad); err == nil {
 			t.Errorf("Create(%q) succeeded", bad)
 		}
+	}
+}
+
+// Each function runs in its own namespace, and the first failure ends it.
+func TestCreateAllInside(t *testing.T) {
+	needRoot(t)
+	names := []string{name(t, "in0"), name(t, "in1"), name(t, "in2")}
+	t.Cleanup(func() {
+		for _, n := range names {
+			netns.Delete(n)
+		}
+	})
+	ids := make([]netns.ID, len(names))
+	if err := netns.CreateAll(names, func(i int) error { ids[i] = currentID(t); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range names {
+		ns, err := netns.Open(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ns.ID() != ids[i] {
+			t.Errorf("%s is %v, but its function ran in %v", n, ns.ID(), ids[i])
+		}
+		ns.Close()
+	}
+	boom := errors.New("boom")
+	more := []string{name(t, "more0")}
+	names = append(names, more...)
+	if err := netns.CreateAll(more, func(int) error { return boom }); !errors.Is(err, boom) {
+		t.Errorf("got %v, want boom", err)
 	}
 }
 
