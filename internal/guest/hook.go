@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/guest/boot"
 	"github.com/ipvslab/ipvslab/internal/guest/machine"
+	"github.com/ipvslab/ipvslab/internal/guest/qemu"
 	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
 	"github.com/ipvslab/ipvslab/internal/guest/uml"
 )
@@ -15,7 +16,8 @@ var launchers = map[string]struct {
 	host   machine.Launcher
 	inside machine.Inside
 }{
-	uml.Kind: {uml.Launcher{}, uml.Inside{}},
+	uml.Kind:  {uml.Launcher{}, uml.Inside{}},
+	qemu.Kind: {qemu.Launcher{}, qemu.Inside{}},
 }
 
 // Hook must be called first thing in main, and in TestMain of tests that boot

@@ -10,7 +10,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/therootcompany/xz"
 )
 
 // modinfo is what a module says about itself in its section .modinfo, a list
@@ -110,7 +110,7 @@ func decompressor(file string, data []byte) (io.Reader, error) {
 	r := bytes.NewReader(data)
 	switch {
 	case strings.HasSuffix(file, ".xz"):
-		return xz.NewReader(r)
+		return xz.NewReader(r, xz.DefaultDictMax)
 	case strings.HasSuffix(file, ".zst"):
 		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
 	case strings.HasSuffix(file, ".gz"):
