@@ -88,19 +88,31 @@ func Start(ctx context.Context, enter Enter, o Options) (*Capture, error) {
 		options: o, changed: make(chan struct{}),
 		buf: make([]byte, o.SnapLen), oob: make([]byte, 128),
 	}
-	if err := enter.run(c.open); err != nil {
+	if err := clock.hold(); err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", c, err)
 	}
-	if o.Live != nil {
-		if err := o.Live.add(c); err != nil {
-			return nil, errors.Join(fmt.Errorf("capture on %s: %w", c, err), c.conn.Close())
-		}
+	if err := c.begin(enter); err != nil {
+		clock.release()
+		return nil, fmt.Errorf("capture on %s: %w", c, err)
 	}
 	c.done.Go(c.read)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.release = context.AfterFunc(ctx, func() { _ = c.Stop() }) // the error stays for the owner's Stop
 	return c, nil
+}
+
+func (c *Capture) begin(enter Enter) error {
+	if err := enter.run(c.open); err != nil {
+		return err
+	}
+	if c.options.Live == nil {
+		return nil
+	}
+	if err := c.options.Live.add(c); err != nil {
+		return errors.Join(err, c.conn.Close())
+	}
+	return nil
 }
 
 func (c *Capture) open() error {
@@ -187,7 +199,11 @@ func (c *Capture) wake() {
 }
 
 func (c *Capture) keep(n, oobn int, from unix.Sockaddr) {
-	f := Frame{Time: stamp(c.oob[:oobn]), Direction: In, Length: n}
+	f := Frame{Direction: In, Length: n}
+	var ok bool
+	if f.Time, ok = stamp(c.oob[:oobn]); !ok {
+		f.Time = time.Now() // asked for and never missing, see prepare
+	}
 	if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
 		f.Direction = Out
 	}
@@ -209,20 +225,18 @@ func (c *Capture) keep(n, oobn int, from unix.Sockaddr) {
 }
 
 // stamp reads the kernel's time stamp (SO_TIMESTAMPNS in socket(7)).
-func stamp(oob []byte) time.Time {
+func stamp(oob []byte) (at time.Time, ok bool) {
 	for len(oob) > 0 {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
 			break
 		}
 		if h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS {
-			if ts, ok := timespec(data); ok {
-				return ts
-			}
+			return timespec(data)
 		}
 		oob = rest
 	}
-	return time.Now()
+	return time.Time{}, false
 }
 
 // sync takes in what has been seen so far. It is called with mu held.
@@ -256,6 +270,7 @@ var nothing = []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}}
 func (c *Capture) Stop() error {
 	if c.last() {
 		err := c.conn.Close() // without the lock: it waits for the reader, which takes it
+		clock.release()
 		c.mu.Lock()
 		c.err = errors.Join(c.err, err)
 		c.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,11 @@ var (
 	LocalToV4 = netip.MustParsePrefix("198.18.0.0/16")
 )
 
+var (
+	clientMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	serverMAC = net.HardwareAddr{2, 0, 0, 0, 0, 2}
+)
+
 // New makes a Pair. It skips the test where the kernel refuses to make a
 // namespace for want of privilege, unless IPVSLAB_REQUIRE_KERNEL is 1.
 func New(t testing.TB) Pair {
@@ -48,17 +54,25 @@ func New(t testing.TB) Pair {
 	}{
 		{client, func() error {
 			return netlink.LinkAdd(&netlink.Veth{
-				LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(serverFD),
+				LinkAttrs: netlink.LinkAttrs{Name: "eth0", HardwareAddr: clientMAC},
+				PeerName:  "eth0", PeerHardwareAddr: serverMAC, PeerNamespace: netlink.NsFd(serverFD),
 			})
 		}},
 		{client, func() error { return setUp("10.9.0.1/24", "fd09::1/64") }},
 		{server, func() error { return setUp("10.9.0.2/24", "fd09::2/64") }},
+		{client, func() error { return neighbours(serverMAC, ServerV4, ServerV6) }},
+		{server, func() error { return neighbours(clientMAC, ClientV4, ClientV6) }},
 		{client, func() error { return routeLocal(LocalToV4) }},
 		{server, func() error { return routeVia(LocalToV4, net.IPv4(10, 9, 0, 1)) }},
 	}
 	for i, s := range steps {
 		if err := s.in(s.do); err != nil {
 			t.Fatalf("make veth pair, step %d: %v", i, err)
+		}
+	}
+	for _, to := range []netip.Addr{ServerV4, ServerV6} {
+		if err := client(func() error { return reach(to) }); err != nil {
+			t.Fatalf("wait for veth pair: %v", err)
 		}
 	}
 	return Pair{client, server}
@@ -104,6 +118,25 @@ func onNewThread(fn func() error) error {
 	return <-done
 }
 
+// reach waits until a refusal comes back from a port where nobody listens.
+// For some milliseconds after both ends are up a veth pair drops what is sent,
+// until the kernel's link watch has put its queues to work.
+func reach(to netip.Addr) error {
+	deadline := time.Now().Add(10 * time.Second)
+	dialer := net.Dialer{Timeout: 50 * time.Millisecond}
+	for {
+		conn, err := dialer.Dial("tcp", netip.AddrPortFrom(to, 9).String())
+		switch {
+		case errors.Is(err, unix.ECONNREFUSED):
+			return nil
+		case err == nil:
+			return errors.Join(fmt.Errorf("reach %s: port 9 answers", to), conn.Close())
+		case time.Now().After(deadline):
+			return fmt.Errorf("reach %s: %w", to, err)
+		}
+	}
+}
+
 // setUp gives eth0 its addresses and sets lo and eth0 up.
 func setUp(addrs ...string) error {
 	eth0, err := netlink.LinkByName("eth0")
@@ -125,6 +158,22 @@ func setUp(addrs ...string) error {
 		}
 	}
 	return errors.Join(netlink.LinkSetUp(lo), netlink.LinkSetUp(eth0))
+}
+
+// neighbours makes the peer's addresses known for good: a question asked too
+// early is repeated after a second only.
+func neighbours(mac net.HardwareAddr, addrs ...netip.Addr) error {
+	eth0, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range addrs {
+		errs = append(errs, netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: eth0.Attrs().Index, IP: a.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT,
+		}))
+	}
+	return errors.Join(errs...)
 }
 
 func routeLocal(p netip.Prefix) error {
