@@ -21,6 +21,7 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/guest/boot"
 	"github.com/ipvslab/ipvslab/internal/guest/machine"
+	"github.com/ipvslab/ipvslab/internal/guest/modules"
 	"github.com/ipvslab/ipvslab/internal/guest/session"
 )
 
@@ -35,10 +36,9 @@ type Options struct {
 	Kernel string
 	// ModulesDir is the directory of its modules, if it has any.
 	ModulesDir string
-	// Modules are loaded before anything runs: absolute paths in the order of loading.
+	// Modules are loaded before anything runs, by name; nil: modules.Required().
+	// Those that the kernel does not have are passed over: a probe in the guest tells.
 	Modules []string
-	// Later are modules loaded while the first command runs.
-	Later []string
 	// Memory is the guest's memory in bytes; zero: machine.DefaultMemory.
 	Memory int64
 	// KernelArgs are added to the kernel's command line.
@@ -51,7 +51,9 @@ type Options struct {
 	BootTimeout time.Duration
 	// Note is called with what the user should know, such as a directory that
 	// will not be writable. Nil: dropped.
-	Note func(string)
+	Note func(string) `json:"-"`
+
+	files []string // of Modules, in the order of loading
 }
 
 // DiedError tells that a guest is lost.
@@ -123,6 +125,24 @@ func (o Options) fill() (Options, error) {
 	return o, nil
 }
 
+// planModules finds the files of the modules to load.
+func (o *Options) planModules() error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = filepath.Join(os.TempDir(), fmt.Sprintf("ipvslab-cache-%d", os.Geteuid()))
+	}
+	names := o.Modules
+	if names == nil {
+		names = modules.Required()
+	}
+	plan, err := modules.Make(filepath.Join(cache, "ipvslab"), o.ModulesDir, names)
+	if err != nil {
+		return fmt.Errorf("boot guest: %w", err)
+	}
+	o.files = plan.Files
+	return nil
+}
+
 // ungivable says why a directory is never made writable, or "".
 func ungivable(dir string) string {
 	if slices.Contains([]string{"/", "/run", "/tmp", "/var", "/etc", "/usr", "/boot", "/home"}, dir) {
@@ -141,6 +161,7 @@ type instance struct {
 	machine machine.Machine
 	client  *session.Client
 	options Options
+	ready   chan struct{} // closed when the boot has ended, well or not
 }
 
 // launch boots a guest and sends it its configuration. Commands can be sent at once; they
@@ -165,18 +186,22 @@ func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
 		o.Note(n)
 	}
 	client, err := session.NewClient(m.Line())
+	if err == nil {
+		err = o.planModules() // while the kernel boots
+	}
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Kill())
 	}
-	i := &instance{m, client, o}
+	i := &instance{m, client, o, make(chan struct{})}
 	booted := make(chan error, 1)
 	watchdog := time.AfterFunc(o.BootTimeout, func() { _ = m.Kill() })
 	go func() {
-		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.Modules, Later: o.Later, Executable: self})
+		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.files, Executable: self})
 		if !watchdog.Stop() {
 			err = fmt.Errorf("boot guest: not ready within %v", o.BootTimeout)
 		}
 		booted <- err
+		close(i.ready)
 	}()
 	return i, booted, nil
 }

@@ -22,11 +22,11 @@ func options(t *testing.T) guest.Options {
 		if _, err := os.Stat(kernel); err != nil {
 			continue
 		}
-		modules, err := filepath.Glob(root + "/lib/uml/modules/*/kernel/fs/overlayfs/overlay.ko")
-		if err != nil {
-			t.Fatal(err)
+		dirs, err := filepath.Glob(root + "/lib/uml/modules/*")
+		if err != nil || len(dirs) == 0 {
+			t.Fatalf("no modules for %s: %v", kernel, err)
 		}
-		return guest.Options{Kernel: kernel, Modules: modules, Dir: t.TempDir(), Note: func(s string) { t.Log("note:", s) }}
+		return guest.Options{Kernel: kernel, ModulesDir: dirs[0], Dir: t.TempDir(), Note: func(s string) { t.Log("note:", s) }}
 	}
 	if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" {
 		t.Fatal("no user-mode Linux found")

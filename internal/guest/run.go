@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
+	"syscall"
 
 	"github.com/ipvslab/ipvslab/internal/guest/session"
 )
@@ -15,7 +15,8 @@ type Command struct {
 	Env  []string // nil: this process's
 	Dir  string   // empty: the current directory
 	// Stdin, Stdout and Stderr are the streams; nil: empty, dropped. If Stdin and
-	// Stdout are files that are terminals, the command gets a terminal too.
+	// Stdout are files that are terminals, the command gets a terminal too. Else SIGINT,
+	// SIGTERM, SIGHUP and SIGQUIT that this process gets go to the command.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
@@ -29,27 +30,42 @@ func Run(ctx context.Context, o Options, cmd Command) (status int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	i, booted, err := launch(ctx, o)
-	if err != nil {
-		return -1, err
-	}
-	defer func() { err = errors.Join(err, i.stop()) }()
-	return attach(cmd, func(c session.Command) (int, error) { return i.run(ctx, booted, c) })
-}
-
-// attach connects this process's terminal and signals to a command and runs it.
-func attach(cmd Command, run func(session.Command) (int, error)) (int, error) {
-	c := session.Command{Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr}
-	c.Argv, c.Env, c.Dir = cmd.Argv, cmd.Env, cmd.Dir
-	if c.Env == nil {
-		c.Env = os.Environ()
-	}
-	if c.Dir == "" {
-		dir, err := os.Getwd()
+	return attach(cmd, func(c session.Command) (status int, err error) {
+		i, booted, err := launch(ctx, o)
 		if err != nil {
 			return -1, err
 		}
-		c.Dir = dir
-	}
-	return run(c)
+		defer func() { err = errors.Join(err, i.stop()) }()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		c.Signals = untilBooted(i.ready, c.Signals, func(s syscall.Signal) { cancel(interrupted(s)) })
+		status, err = i.run(ctx, booted, c)
+		var s interrupted
+		if errors.As(context.Cause(ctx), &s) {
+			return 128 + int(s), nil
+		}
+		return status, err
+	})
+}
+
+// interrupted is the cause of a boot that the user broke off.
+type interrupted syscall.Signal
+
+func (s interrupted) Error() string { return syscall.Signal(s).String() }
+
+// untilBooted gives signals to abort while the guest boots, and passes them on later.
+func untilBooted(booted <-chan struct{}, in <-chan syscall.Signal, abort func(syscall.Signal)) <-chan syscall.Signal {
+	out := make(chan syscall.Signal, 16)
+	go func() {
+		select {
+		case s := <-in:
+			abort(s)
+			return
+		case <-booted:
+		}
+		for s := range in {
+			out <- s
+		}
+	}()
+	return out
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipvslab/ipvslab/internal/guest/machine"
+	"github.com/ipvslab/ipvslab/internal/guest/modules"
 	"github.com/ipvslab/ipvslab/internal/guest/session"
 )
 
@@ -30,8 +31,7 @@ const LabsDir = "/run/ipvslab/labs"
 // Config is what the host tells the guest, as soon as it listens.
 type Config struct {
 	Writable   []string `json:"writable,omitempty"`   // directories, mounted in this order
-	Modules    []string `json:"modules,omitempty"`    // absolute paths, in the order of loading; needed before anything runs
-	Later      []string `json:"later,omitempty"`      // loaded while the first command runs
+	Modules    []string `json:"modules,omitempty"`    // absolute paths, in the order of loading
 	Executable string   `json:"executable,omitempty"` // the host's path of the binary that is pid 1 here
 }
 
@@ -105,8 +105,11 @@ func (g *guest) configure(raw json.RawMessage, base <-chan error) error {
 }
 
 func (g *guest) apply(base <-chan error) error {
-	modules := loadModules(g.config.Modules)
-	if err := errors.Join(<-base, modules); err != nil {
+	if err := modules.Load(g.config.Modules); err != nil {
+		// What is missing is missed by whoever needs it; the console tells why.
+		fmt.Fprintf(os.Stderr, "ipvslab: guest: %v\n", err)
+	}
+	if err := <-base; err != nil {
 		return err
 	}
 	if err := mountTemporary(); err != nil {
@@ -120,11 +123,6 @@ func (g *guest) apply(base <-chan error) error {
 			return err
 		}
 	}
-	go func() {
-		if err := loadModules(g.config.Later); err != nil {
-			fmt.Fprintf(os.Stderr, "ipvslab: guest: %v\n", err)
-		}
-	}()
 	return nil
 }
 

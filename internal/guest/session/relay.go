@@ -1,0 +1,49 @@
+package session
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/hashicorp/yamux"
+)
+
+// Relay serves conn by passing its streams on to the server behind c, and
+// returns when conn has ended and everything it had begun there too.
+func (c *Client) Relay(conn io.ReadWriteCloser) error {
+	mux, err := yamux.Server(conn, muxConfig())
+	if err != nil {
+		return fmt.Errorf("open session: %w", err)
+	}
+	defer mux.Close()
+	var open sync.WaitGroup
+	defer open.Wait()
+	for {
+		near, err := mux.Accept()
+		if err != nil {
+			return nil // however it ended, its commands are hung up now
+		}
+		far, err := c.Open()
+		if err != nil {
+			near.Close()
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
+		open.Go(func() { splice(near, far) })
+	}
+}
+
+// splice joins two streams until both directions have ended.
+func splice(near, far net.Conn) {
+	var up sync.WaitGroup
+	up.Go(func() {
+		_, _ = io.Copy(far, near) // an error is an end
+		far.Close()
+	})
+	if _, err := io.Copy(near, far); err != nil {
+		// Nobody listens any more; the far side must still be able to finish.
+		_, _ = io.Copy(io.Discard, far)
+	}
+	near.Close()
+	up.Wait()
+}
