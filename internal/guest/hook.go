@@ -34,4 +34,7 @@ func Hook() {
 		boot.Run(kind, l.inside)
 	}
 	sandbox.Hook()
+	if len(os.Args) == 3 && os.Args[0] == "ipvslab" && os.Args[1] == superviseMark {
+		runSupervisor(os.Args[2])
+	}
 }

@@ -27,7 +27,7 @@ func runInit(arg string) {
 	for fd := controlFD; fd < firstFD+o.Files; fd++ {
 		unix.CloseOnExec(fd)
 	}
-	if o.Remove != "" {
+	if o.Plain {
 		// Not pid 1: orphans must still come here, to be ended with the rest.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			fail("become reaper: %v", err)
@@ -41,9 +41,8 @@ func runInit(arg string) {
 	go endWithHost(pid)
 	status := waitFor(pid)
 	_ = unix.Kill(-pid, unix.SIGKILL) // none may be left
-	if o.Remove != "" {
+	if o.Plain {
 		reapAll()
-		_ = os.RemoveAll(o.Remove) // in use by nobody; a later call looks again
 	}
 	os.Exit(exitStatus(status))
 }

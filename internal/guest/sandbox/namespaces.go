@@ -44,7 +44,7 @@ func startNamespaced(spec Spec, self *os.File) (*Process, error) {
 		return nil, err
 	}
 	kill := func() { _ = unix.Kill(s.pid, unix.SIGKILL) } // it may have ended by itself
-	return s.process(r.Mode, append(notes, r.Notes...), kill), nil
+	return s.process(r.Mode, append(notes, r.Notes...), "", kill), nil
 }
 
 // configure tells the stage what to do and waits until it has done it.

@@ -47,7 +47,7 @@ func startPlain(spec Spec, self *os.File) (*Process, error) {
 		// Should it hang: after its own grace the whole group.
 		time.AfterFunc(10*grace, func() { _ = unix.Kill(-s.pid, unix.SIGKILL) })
 	}
-	p := s.process(answer.Mode, append(unwritable(spec, uid), answer.Notes...), kill)
+	p := s.process(answer.Mode, append(unwritable(spec, uid), answer.Notes...), dir, kill)
 	return p, nil
 }
 

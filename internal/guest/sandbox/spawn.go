@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -128,14 +129,18 @@ func outputPipe(w io.Writer) (*os.File, <-chan struct{}, error) {
 	return out, done, nil
 }
 
-// process makes the Process of a stage that has been set up.
-func (s *spawned) process(mode Mode, notes []string, kill func()) *Process {
+// process makes the Process of a stage that has been set up. At its end the
+// private directory is removed, if it is one of the host's: the process itself may not.
+func (s *spawned) process(mode Mode, notes []string, private string, kill func()) *Process {
 	p := &Process{mode: mode, notes: notes, pid: s.pid, kill: kill, done: make(chan struct{})}
 	go func() {
 		status := <-s.status
 		unix.Close(s.control)
 		if code := exitStatus(status); code != 0 {
 			p.err = &ExitError{Status: code}
+		}
+		if private != "" {
+			p.err = errors.Join(p.err, os.RemoveAll(private))
 		}
 		close(p.done)
 	}()

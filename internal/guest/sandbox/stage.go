@@ -112,13 +112,13 @@ type order struct {
 	Argv, Env []string
 	Files     int
 	Affinity  []int
-	Remove    string // private directory to remove at the end
+	Plain     bool // no pid namespace
 	Answer    reply
 }
 
 func executeInit(r request, self string, answer reply) error {
 	fill := strings.NewReplacer(Private, r.PrivateDir, Self, self)
-	o := order{Files: r.Files, Affinity: r.Affinity, Answer: answer}
+	o := order{Files: r.Files, Affinity: r.Affinity, Answer: answer, Plain: !r.Tree}
 	for _, a := range r.Argv {
 		o.Argv = append(o.Argv, fill.Replace(a))
 	}
@@ -126,9 +126,6 @@ func executeInit(r request, self string, answer reply) error {
 		o.Env = append(o.Env, fill.Replace(e))
 	}
 	o.Env = append(o.Env, "TMPDIR="+r.PrivateDir, "HOME="+r.PrivateDir)
-	if !r.Tree {
-		o.Remove = r.PrivateDir
-	}
 	b, err := json.Marshal(o)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -123,7 +124,7 @@ type host struct {
 	line    *hostLine
 	process *sandbox.Process
 	console machine.Tail
-	killed  bool
+	killed  atomic.Bool
 	done    chan struct{}
 	err     error
 }
@@ -163,7 +164,7 @@ func (m *host) Notes() []string { return m.process.Notes() }
 func (m *host) Err() error {
 	select {
 	case <-m.done:
-		if !m.killed {
+		if !m.killed.Load() {
 			return m.err
 		}
 	default:
@@ -175,7 +176,7 @@ func (m *host) Kill() error {
 	select {
 	case <-m.done:
 	default:
-		m.killed = true
+		m.killed.Store(true)
 		m.process.Kill()
 		<-m.done
 	}

@@ -1,0 +1,209 @@
+package guest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/guest/boot"
+	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
+	"github.com/ipvslab/ipvslab/internal/guest/session"
+)
+
+// Start boots a guest in the background and returns when it is ready. It ends by
+// itself when no command runs in it and no lab is left in it.
+func Start(ctx context.Context, o Options) (*Guest, error) {
+	o, err := o.fill()
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := List(); err != nil { // sweeps
+		return nil, err
+	}
+	dir, err := newGuestDir(o)
+	if err != nil {
+		return nil, err
+	}
+	failed := func(err error) (*Guest, error) {
+		return nil, errors.Join(err, removeGuestDir(dir))
+	}
+	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return failed(fmt.Errorf("start guest: %w", err))
+	}
+	defer log.Close()
+	ready, theirs, err := os.Pipe()
+	if err != nil {
+		return failed(fmt.Errorf("start guest: %w", err))
+	}
+	defer ready.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return failed(fmt.Errorf("start guest: %w", err))
+	}
+	cmd := &exec.Cmd{
+		Path: self, Args: []string{"ipvslab", superviseMark, dir}, Dir: "/",
+		Stdout: log, Stderr: log, ExtraFiles: []*os.File{theirs},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return failed(fmt.Errorf("start guest's supervisor: %w", err))
+	}
+	go func() { _ = cmd.Wait() }() // it outlives us, or has said why not
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	return started(ctx, dir, ready, o)
+}
+
+// started waits for the supervisor's word.
+func started(ctx context.Context, dir string, ready io.Reader, o Options) (*Guest, error) {
+	word, err := io.ReadAll(ready)
+	if err == nil && string(word) == "ready" {
+		i, err := readInfo(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range i.Notes {
+			o.Note(n)
+		}
+		return &Guest{i, dir}, nil
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("start guest: %w", ctx.Err())
+	case len(word) > 0:
+		err = errors.New(string(word))
+	default:
+		log, _ := os.ReadFile(filepath.Join(dir, logFile)) // whatever there is
+		err = fmt.Errorf("start guest: its supervisor ended without a word: %s", strings.TrimSpace(string(log)))
+	}
+	return nil, errors.Join(err, removeGuestDir(dir))
+}
+
+// newGuestDir makes the directory of a new guest, owned, for now, by this process.
+func newGuestDir(o Options) (string, error) {
+	start, err := sandbox.StartTime(os.Getpid())
+	if err != nil {
+		return "", fmt.Errorf("start guest: %w", err)
+	}
+	id := strings.ToLower(rand.Text()[:8])
+	var dir string
+	for range 3 { // another call may remove the empty runtime directory in between
+		root, err := runtimeDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(root, id)
+		if err = os.Mkdir(dir, 0o700); err == nil {
+			break
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("start guest: %w", err)
+		}
+	}
+	b, err := json.Marshal(o)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, optionFile), b, 0o600)
+	}
+	if err == nil {
+		err = writeInfo(dir, Info{ID: id, PID: os.Getpid(), Start: start, Launcher: o.Launcher, Kernel: o.Kernel, Dir: o.Dir})
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("start guest: %w", err), removeGuestDir(dir))
+	}
+	return dir, nil
+}
+
+// removeGuestDir removes a guest's directory and, if it was the last, the one above.
+func removeGuestDir(dir string) error {
+	err := os.RemoveAll(dir)
+	_ = os.Remove(filepath.Dir(dir)) // other guests may be in it
+	return err
+}
+
+// connect opens a connection to the guest's supervisor.
+func (g *Guest) connect() (*session.Client, error) {
+	conn, err := net.Dial("unix", filepath.Join(g.path, socketFile))
+	if err != nil {
+		return nil, g.lost()
+	}
+	c, err := session.NewClient(conn)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return c, nil
+}
+
+// Run runs a command in the guest, beside others. See [Run] for the outcome.
+func (g *Guest) Run(ctx context.Context, cmd Command) (int, error) {
+	return attach(cmd, func(c session.Command) (int, error) {
+		client, err := g.connect()
+		if err != nil {
+			return -1, err
+		}
+		defer client.Close()
+		status, err := client.Run(ctx, c)
+		if errors.Is(err, session.ErrLost) {
+			return -1, g.lost()
+		}
+		return status, err
+	})
+}
+
+// labs asks the guest which labs are in it.
+func (g *Guest) labs() ([]string, error) {
+	client, err := g.connect()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	var s boot.State
+	err = client.Ask(&s)
+	return s.Labs, err
+}
+
+// lost says why the connection to the guest is gone: the supervisor leaves word,
+// unless it was killed.
+func (g *Guest) lost() error {
+	i := g.Info
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+		now, err := readInfo(g.path)
+		if err == nil {
+			i = now
+		}
+		if i.Died != "" || !sandbox.Alive(i.PID, i.Start) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return i.diedError()
+}
+
+// Stop ends the guest with all that is in it, and leaves nothing behind.
+func (g *Guest) Stop() error {
+	if fd, err := unix.PidfdOpen(g.PID, 0); err == nil {
+		defer unix.Close(fd)
+		if sandbox.Alive(g.PID, g.Start) { // now the descriptor is surely its own
+			_ = unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) // it may be ending already
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			if n, err := unix.Poll(poll, 5000); n == 0 && err == nil {
+				_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+				_, _ = unix.Poll(poll, 5000)
+			}
+		}
+	}
+	return removeGuestDir(g.path)
+}

@@ -1,0 +1,189 @@
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
+)
+
+// Files in a background guest's directory.
+const (
+	infoFile   = "guest.json"
+	optionFile = "options.json"
+	socketFile = "sock"
+	logFile    = "log"
+)
+
+// Info is what is known of a background guest. It is kept in the guest's
+// directory and names the process that owns it for good: pid and start time.
+type Info struct {
+	ID       string    `json:"id"`
+	PID      int       `json:"pid"`   // of the supervisor
+	Start    uint64    `json:"start"` // of the supervisor, see sandbox.StartTime
+	Launcher string    `json:"launcher"`
+	Kernel   string    `json:"kernel"`
+	Dir      string    `json:"dir"`
+	Writable []string  `json:"writable,omitempty"`
+	Labs     []string  `json:"labs,omitempty"`
+	Notes    []string  `json:"notes,omitempty"`
+	Booted   time.Time `json:"booted,omitzero"` // zero: not ready yet
+	// Died and Console are set by a supervisor whose guest has died.
+	Died    string `json:"died,omitempty"`
+	Console string `json:"console,omitempty"`
+}
+
+// runtimeDir is the directory of this user's background guests. It is checked
+// to be this user's and nobody else's.
+func runtimeDir() (string, error) {
+	uid := os.Geteuid()
+	parent, name := os.TempDir(), "ipvslab-"+strconv.Itoa(uid)
+	if x := os.Getenv("XDG_RUNTIME_DIR"); x != "" && owned(x, uid) {
+		parent, name = x, "ipvslab"
+	} else if uid == 0 && unix.Access("/run", unix.W_OK) == nil {
+		parent, name = "/run", "ipvslab-host"
+	}
+	dir := filepath.Join(parent, name)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("make runtime directory: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", fmt.Errorf("check runtime directory: %w", err)
+	}
+	if !info.IsDir() || !owned(dir, uid) || info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("check runtime directory: %s must be a directory of user %d alone (mode 0700); remove it or set XDG_RUNTIME_DIR", dir, uid)
+	}
+	return dir, nil
+}
+
+func owned(path string, uid int) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && int(st.Uid) == uid
+}
+
+// writeInfo replaces the file at once, so that a reader sees the old or the new.
+func writeInfo(dir string, i Info) error {
+	b, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, infoFile)
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("record guest: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("record guest: %w", err)
+	}
+	return nil
+}
+
+func readInfo(dir string) (Info, error) {
+	var i Info
+	b, err := os.ReadFile(filepath.Join(dir, infoFile))
+	if err != nil {
+		return i, fmt.Errorf("read guest's record: %w", err)
+	}
+	if err := json.Unmarshal(b, &i); err != nil {
+		return i, fmt.Errorf("read guest's record: %w", err)
+	}
+	return i, nil
+}
+
+func (i Info) alive() bool { return i.Died == "" && sandbox.Alive(i.PID, i.Start) }
+
+// diedError is the error of a guest whose record is all that is left.
+func (i Info) diedError() *DiedError {
+	e := &DiedError{ID: i.ID, Labs: i.Labs, Console: i.Console}
+	switch {
+	case i.Died != "":
+		e.Reason = errors.New(i.Died)
+	default:
+		e.Reason = errors.New("its supervisor process was killed")
+	}
+	return e
+}
+
+// Guest is a background guest that runs.
+type Guest struct {
+	Info
+	path string // its directory
+}
+
+// List returns this user's background guests, and those that were found dead
+// with labs in them; of the dead ones nothing is left after the call.
+func List() (live []*Guest, dead []*DiedError, err error) {
+	root, err := runtimeDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	errs := []error{sandbox.Sweep()}
+	entries, err := os.ReadDir(root)
+	errs = append(errs, err)
+	for _, e := range entries {
+		path := filepath.Join(root, e.Name())
+		i, err := readInfo(path)
+		if errors.Is(err, fs.ErrNotExist) && recent(e) {
+			continue // being made or being removed at this moment
+		}
+		if err == nil && i.alive() {
+			if !i.Booted.IsZero() {
+				live = append(live, &Guest{i, path})
+			}
+			continue
+		}
+		if err == nil && len(i.Labs) > 0 {
+			dead = append(dead, i.diedError())
+		}
+		errs = append(errs, os.RemoveAll(path))
+	}
+	if len(live) == 0 {
+		_ = os.Remove(root) // not empty while a guest is in the making
+	}
+	return live, dead, errors.Join(errs...)
+}
+
+// recent tells whether a directory is younger than any start takes before it writes a record.
+func recent(e fs.DirEntry) bool {
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) < 10*time.Second
+}
+
+// ErrNoGuest tells that no background guest holds the lab.
+var ErrNoGuest = errors.New("no guest holds the lab")
+
+// Find returns the background guest that holds the lab. If that guest has died
+// the error is its *[DiedError]; what it left behind is removed.
+func Find(lab string) (*Guest, error) {
+	live, dead, err := List()
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range live {
+		labs, err := g.labs()
+		if err != nil {
+			labs = g.Labs // it may be dying; using it will tell
+		}
+		for _, l := range labs {
+			if l == lab {
+				return g, nil
+			}
+		}
+	}
+	for _, d := range dead {
+		for _, l := range d.Labs {
+			if l == lab {
+				return nil, d
+			}
+		}
+	}
+	return nil, fmt.Errorf("find guest of lab %s: %w", lab, ErrNoGuest)
+}

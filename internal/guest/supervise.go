@@ -1,0 +1,199 @@
+package guest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/guest/boot"
+	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
+)
+
+// superviseMark is the first argument of a supervisor; the second is its guest's directory.
+const superviseMark = "ipvslab-guest-supervisor"
+
+// How long a guest without command and lab stays: after the boot, until the first
+// command comes, and after a command.
+const (
+	firstGrace = 15 * time.Second
+	idleGrace  = 2 * time.Second
+	idleCheck  = 15 * time.Second // a lab may end without a command having told it to
+)
+
+// supervisor owns one background guest.
+type supervisor struct {
+	dir      string
+	info     Info
+	instance *instance
+	listener *net.UnixListener
+
+	mu       sync.Mutex
+	attached int
+	idle     *time.Timer
+	stopping chan struct{} // closed when the guest is to end
+	once     sync.Once
+}
+
+// runSupervisor is the supervisor process.
+func runSupervisor(dir string) {
+	ready := os.NewFile(3, "ready")
+	unix.CloseOnExec(3)
+	s := &supervisor{dir: dir, stopping: make(chan struct{})}
+	if err := s.boot(); err != nil {
+		fmt.Fprint(ready, err)
+		os.Exit(1)
+	}
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	go func() {
+		<-terminate
+		s.stop()
+	}()
+	s.idle = time.AfterFunc(firstGrace, s.checkIdle)
+	fmt.Fprint(ready, "ready")
+	ready.Close()
+	go s.accept()
+	if err := s.wait(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// boot takes the guest's directory over and boots the guest.
+func (s *supervisor) boot() (err error) {
+	var o Options
+	b, err := os.ReadFile(filepath.Join(s.dir, optionFile))
+	if err == nil {
+		err = json.Unmarshal(b, &o)
+	}
+	if err == nil {
+		s.info, err = readInfo(s.dir)
+	}
+	if err == nil {
+		s.info.PID = os.Getpid()
+		s.info.Start, err = sandbox.StartTime(s.info.PID)
+	}
+	if err == nil {
+		err = writeInfo(s.dir, s.info)
+	}
+	if err != nil {
+		return fmt.Errorf("start supervisor: %w", err)
+	}
+	o.Note = func(n string) { s.info.Notes = append(s.info.Notes, n) }
+	i, booted, err := launch(context.Background(), o)
+	if err != nil {
+		return err
+	}
+	if err := <-booted; err != nil {
+		return errors.Join(&DiedError{ID: s.info.ID, Reason: errors.Join(err, i.machine.Err()), Console: i.machine.Console()}, i.stop())
+	}
+	s.instance = i
+	s.info.Writable, s.info.Booted = o.Writable, time.Now()
+	s.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(s.dir, socketFile)})
+	if err == nil {
+		err = writeInfo(s.dir, s.info)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("start supervisor: %w", err), i.stop())
+	}
+	return nil
+}
+
+func (s *supervisor) stop() { s.once.Do(func() { close(s.stopping) }) }
+
+// wait waits until the guest dies or is to end, and cleans up.
+func (s *supervisor) wait() error {
+	select {
+	case <-s.stopping:
+		err := errors.Join(s.listener.Close(), s.instance.stop())
+		return errors.Join(err, removeGuestDir(s.dir))
+	case <-s.instance.machine.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.info.Died = "its kernel stopped"
+	if err := s.instance.machine.Err(); err != nil {
+		s.info.Died = err.Error()
+	}
+	s.info.Console = s.instance.machine.Console()
+	if len(s.info.Labs) == 0 && s.attached == 0 {
+		return errors.Join(s.listener.Close(), removeGuestDir(s.dir))
+	}
+	// The record tells whoever is attached, and whoever asks for the labs.
+	return errors.Join(writeInfo(s.dir, s.info), s.listener.Close())
+}
+
+func (s *supervisor) accept() {
+	for {
+		conn, err := s.listener.AcceptUnix()
+		if err != nil {
+			return // closed: the end
+		}
+		s.mu.Lock()
+		s.attached++
+		s.idle.Stop()
+		s.mu.Unlock()
+		go s.serve(conn)
+	}
+}
+
+// serve relays one client. The socket's directory is closed to other users.
+func (s *supervisor) serve(conn *net.UnixConn) {
+	if err := s.instance.client.Relay(conn); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	conn.Close()
+	s.noteLabs()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attached--
+	if s.attached == 0 {
+		s.idle.Reset(idleGrace)
+	}
+}
+
+// noteLabs asks the guest for its labs and records them.
+func (s *supervisor) noteLabs() {
+	var state boot.State
+	if err := s.instance.client.Ask(&state); err != nil {
+		return // it is dying, and wait sees that
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(s.info.Labs, state.Labs) {
+		return
+	}
+	s.info.Labs = state.Labs
+	if err := writeInfo(s.dir, s.info); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, os.ErrNotExist) {
+			s.stop() // somebody removed the directory: nobody can find this guest any more
+		}
+	}
+}
+
+// checkIdle ends the guest if nobody needs it.
+func (s *supervisor) checkIdle() {
+	s.noteLabs()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.attached > 0: // serve comes back to it
+	case len(s.info.Labs) == 0:
+		s.stop()
+	default:
+		s.idle.Reset(idleCheck)
+	}
+}
