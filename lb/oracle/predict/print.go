@@ -1,0 +1,160 @@
+package predict
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/oracle"
+)
+
+// String is the event as a line of a script.
+func (e Event) String() string {
+	words := []string{string(e.Verb)}
+	switch e.Verb {
+	case Remove:
+		words = append(words, e.Dest.DestKey.String())
+	case Add, Edit:
+		words = append(words, destWords(e.Dest))
+	default:
+		if e.Conn.Client.IsValid() {
+			words = append(words, e.Conn.Client.String())
+		}
+		if e.Times > 1 {
+			words = append(words, fmt.Sprintf("x%d", e.Times))
+		}
+		if e.Conn.Virtual.IsValid() {
+			words = append(words, "via", e.Conn.Virtual.String())
+		}
+		if e.Conn.Protocol != 0 {
+			words = append(words, e.Conn.Protocol.String())
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func destWords(d lb.Destination) string {
+	s := fmt.Sprintf("%v weight %d", d.DestKey, d.Weight)
+	if d.Upper != 0 {
+		s += fmt.Sprintf(" upper %d", d.Upper)
+	}
+	if d.Lower != 0 {
+		s += fmt.Sprintf(" lower %d", d.Lower)
+	}
+	return s
+}
+
+// String is the whole script, as Parse reads it.
+func (in Input) String() string {
+	var b strings.Builder
+	s := in.Service
+	fmt.Fprintf(&b, "service %s %s", keyWords(s.Key), s.Scheduler)
+	if f := flagWords(s); f != "" {
+		fmt.Fprintf(&b, " flags %s", f)
+	}
+	if s.Timeout > 0 {
+		fmt.Fprintf(&b, " persistent %d", int(s.Timeout.Seconds()))
+	}
+	if s.MaskBits != 0 {
+		fmt.Fprintf(&b, " mask %d", s.MaskBits)
+	}
+	b.WriteByte('\n')
+	if in.Variant.Overhead == oracle.ActiveTotal {
+		b.WriteString("kernel total\n")
+	}
+	if in.Variant.Overload == oracle.OnCrossing {
+		b.WriteString("kernel crossing\n")
+	}
+	for _, set := range []struct {
+		on   bool
+		name string
+	}{
+		{in.Variant.Settings.ExpireQuiescentTemplate, "expire-quiescent-template"},
+		{in.Variant.Settings.ExpireNodestConn, "expire-nodest-conn"},
+		{in.Variant.Settings.NoConnReuse, "no-conn-reuse"},
+	} {
+		if set.on {
+			fmt.Fprintf(&b, "setting %s\n", set.name)
+		}
+	}
+	for _, d := range s.Destinations {
+		fmt.Fprintf(&b, "add %s\n", destWords(d))
+	}
+	for _, e := range in.Events {
+		fmt.Fprintln(&b, e)
+	}
+	return b.String()
+}
+
+func keyWords(k lb.Key) string {
+	if k.FWMark != 0 {
+		return fmt.Sprintf("fwmark%d %d", k.Family, k.FWMark)
+	}
+	return k.String()
+}
+
+func flagWords(s lb.Service) string {
+	var names []string
+	for _, f := range flagNames {
+		ours := f.flag == lb.OnePacket || strings.HasPrefix(f.name, "mh-") == (s.Scheduler == "mh")
+		if ours && s.Flags&f.flag != 0 {
+			names = append(names, f.name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// WriteText writes the steps as a table, one line each, with the connections
+// of every destination afterwards (active+inactive, "!" when overloaded), and
+// the sums.
+func (r Result) WriteText(w io.Writer) error {
+	fmt.Fprintf(w, "%s, scheduler %s\n\n", r.Service, r.Scheduler)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "#\tEVENT\tPICKED\tAFTERWARDS, NEWEST FIRST")
+	for i, s := range r.Steps {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\n", i+1, s.Event, s.pick(), stateWords(s.Destinations))
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write prediction: %w", err)
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", sumWords(r.Picks))
+	return err
+}
+
+func (s Step) pick() string {
+	if s.Chances == nil {
+		return s.Picked
+	}
+	var words []string
+	for _, c := range s.Chances {
+		words = append(words, fmt.Sprintf("%s %.1f%%", c.Dest, 100*c.Probability))
+	}
+	return strings.Join(words, ", ")
+}
+
+func stateWords(states []State) string {
+	var words []string
+	for _, d := range states {
+		mark := ""
+		if d.Overloaded {
+			mark = "!"
+		}
+		words = append(words, fmt.Sprintf("%s %d+%d%s", d.Dest, d.Active, d.Inactive, mark))
+	}
+	return strings.Join(words, ", ")
+}
+
+func sumWords(picks map[string]int) string {
+	var words []string
+	for _, dest := range slices.Sorted(maps.Keys(picks)) {
+		words = append(words, fmt.Sprintf("%s: %d", dest, picks[dest]))
+	}
+	if words == nil {
+		return "no connection is certain"
+	}
+	return "connections by destination: " + strings.Join(words, ", ")
+}
