@@ -77,7 +77,7 @@ func (p *planner) routeToClients(n *node, d *destination, v6 bool) {
 	for _, dir := range d.svc.directors {
 		avoid[dir] = true
 	}
-	for _, c := range p.clients() {
+	for _, c := range p.clientSamples() {
 		if c == n {
 			continue
 		}

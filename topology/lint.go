@@ -54,7 +54,7 @@ func (p *planner) lintVIPs(s *service) {
 				"no director has the VIP %s", vip)
 			continue
 		}
-		for _, c := range p.clients() {
+		for _, c := range p.clientSamples() {
 			if !hasFamily(c.Node, vip.Is6()) {
 				continue
 			}
@@ -141,7 +141,7 @@ func (p *planner) lintNAT(s *service, d *destination, dir *node) {
 	if !p.forwards(dir, d.Addr.Is6()) {
 		p.warn(NoIPForward, d.path, "leave the director's defaults.forward on", "director %q does not forward, and nat needs it", dir.Name)
 	}
-	for _, c := range p.clients() {
+	for _, c := range p.clientSamples() {
 		for _, a := range c.addresses(d.Addr.Is6()) {
 			p.lintNATReturn(d, dir, c, a)
 		}
@@ -217,7 +217,7 @@ func setting(n *node, key string) string {
 // lintStraightBack follows the answers of a DR or TUN real server.
 func (p *planner) lintStraightBack(s *service, d *destination) {
 	for _, vip := range s.vips {
-		for _, c := range p.clients() {
+		for _, c := range p.clientSamples() {
 			for _, a := range c.addresses(vip.Is6()) {
 				path, ok := p.trace(d.node, a)
 				if !ok {

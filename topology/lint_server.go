@@ -29,7 +29,7 @@ func (p *planner) lintTunnel(s *service, d *destination, dir *node) {
 // lintTunnelMTU compares what clients may send with what fits into the tunnel.
 func (p *planner) lintTunnelMTU(d *destination, dir *node, vip netip.Addr) {
 	outer := mtuTowards(p, dir, d.Addr)
-	for _, c := range p.clients() {
+	for _, c := range p.clientSamples() {
 		inner := mtuTowards(p, c, vip)
 		if inner == 0 || outer == 0 || inner+overhead(d) <= outer {
 			continue

@@ -38,6 +38,9 @@ func labName(file string) string {
 
 // nearest is the word most like got, or "" if none is like it at all.
 func nearest(got string, words []string) string {
+	if len(got) > maxName || len(words) > 1000 {
+		return "" // no typing mistake, and no end of comparing
+	}
 	best, least := "", max(1, len(got)/3)+1
 	for _, w := range words {
 		d := levenshtein.Distance(strings.ToLower(got), strings.ToLower(w), nil)

@@ -59,6 +59,9 @@ type planner struct {
 	owners   map[netip.Addr]*node
 	passing  []*node // see passers
 	client   []*node // see clients
+	sample   []*node // see clientSamples
+	reached  map[reach][]step
+	dests    int
 
 	identity   map[string]bool // see identities
 	ownServers bool
@@ -158,13 +161,21 @@ func (p *planner) report(id FailureMode, s Severity, path, hint, format string, 
 		s = Warning
 	}
 	kind := path + "\x00" + format
-	if p.said[kind] {
+	if p.said[kind] || len(p.problems) > maxFaults {
 		return
 	}
 	p.said[kind] = true
 	p.problems = append(p.problems, Problem{
 		Severity: s, Pos: p.posOf(path), Path: path, Message: fmt.Sprintf(format, args...), Hint: hint, ID: string(id),
 	})
+}
+
+// choices is the hint of that name, unless enough has been reported.
+func (p *planner) choices(got string, words []string) string {
+	if len(p.problems) > maxFaults {
+		return ""
+	}
+	return choices(got, words)
 }
 
 // broken tells whether the file's structure has a mistake at or below a path,

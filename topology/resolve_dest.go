@@ -13,6 +13,10 @@ func (p *planner) resolveRealServers(s *service) {
 		e := &s.spec.RealServers[i]
 		path := join(s.path+".realServers", e.Key)
 		for _, n := range p.lookup(path, cmp.Or(e.Value.Node, e.Key)) {
+			if p.dests++; p.dests > maxDestinations {
+				p.errorf("services", "allowed: at most "+itoa(maxDestinations), "too many real servers in all services together")
+				return
+			}
 			d := p.destination(s, n, path, &e.Value)
 			if d == nil {
 				continue

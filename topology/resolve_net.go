@@ -10,6 +10,10 @@ import (
 const defaultMTU = 1500
 
 func (p *planner) resolveNetworks() {
+	if n := len(p.t.Networks); n > maxNetworks {
+		p.errorf("networks", "allowed: at most "+itoa(maxNetworks), "found %d networks", n)
+		return
+	}
 	for _, e := range p.t.Networks {
 		path := join("networks", e.Key)
 		p.checkLinkName(path, "network", e.Key)

@@ -11,8 +11,14 @@ import (
 	"github.com/ipvslab/ipvslab/lb"
 )
 
-// maxNodes bounds what replicas may expand to.
-const maxNodes = 10_000
+// The bounds on what a file may make, far above what is of use: replicas
+// multiply quickly, and ways are looked for between all forwarding nodes.
+const (
+	maxNodes        = 10_000
+	maxForwarders   = 250
+	maxNetworks     = 1_000
+	maxDestinations = 65_536
+)
 
 func itoa(i int) string { return strconv.Itoa(i) }
 
@@ -20,9 +26,17 @@ func (p *planner) resolveNodes() {
 	if len(p.t.Nodes) == 0 && !p.broken("nodes") && p.t.pos["nodes"].Line != 0 {
 		p.errorf("nodes", "", "there is no node")
 	}
-	total := 0
-	for _, e := range p.t.Nodes {
-		total += max(e.Value.Replicas, 1)
+	total, forwarders := 0, 0
+	for i := range p.t.Nodes {
+		spec := &p.t.Nodes[i].Value
+		total += max(spec.Replicas, 1)
+		if spec.Role == Director || spec.Role == Router || saysForward(spec, false) == "1" || saysForward(spec, true) == "1" {
+			forwarders += max(spec.Replicas, 1)
+		}
+	}
+	if forwarders > maxForwarders {
+		p.errorf("nodes", "allowed: at most "+itoa(maxForwarders), "the file makes %d nodes that forward", forwarders)
+		return
 	}
 	if total > maxNodes {
 		p.errorf("nodes", "allowed: at most "+itoa(maxNodes), "the file makes %d nodes", total)
@@ -95,7 +109,7 @@ func (p *planner) addInterface(n *node, key string, spec *InterfaceSpec, replica
 		itf.Network = cmp.Or(spec.Network, key)
 		network = p.nets[itf.Network]
 		if network == nil {
-			p.errorf(path, choices(itf.Network, p.t.Networks.Keys()), "there is no network %q", itf.Network)
+			p.errorf(path, p.choices(itf.Network, p.t.Networks.Keys()), "there is no network %q", itf.Network)
 			return
 		}
 		itf.MTU = cmp.Or(itf.MTU, network.MTU)
@@ -294,6 +308,6 @@ func (p *planner) checkDevice(n *node, path, name string) {
 		names = append(names, itf.Name)
 	}
 	if !slices.Contains(names, name) && name != "lo" && !p.broken(n.path+".interfaces") {
-		p.errorf(path, choices(name, names), "the node has no interface %q", name)
+		p.errorf(path, p.choices(name, names), "the node has no interface %q", name)
 	}
 }

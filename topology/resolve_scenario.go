@@ -67,7 +67,7 @@ func (p *planner) scenarioTarget(path string, s *Scenario) *service {
 	case s.Service == "" && len(p.services) == 1:
 		s.Service = p.services[0].Name
 	case s.Service == "":
-		p.errorf(path, "say service: NAME, or to: ADDRESS:PORT; "+choices("", p.t.Services.Keys()), "the scenario connects to nothing")
+		p.errorf(path, "say service: NAME, or to: ADDRESS:PORT; "+p.choices("", p.t.Services.Keys()), "the scenario connects to nothing")
 		return nil
 	}
 	for _, svc := range p.services {
@@ -75,7 +75,7 @@ func (p *planner) scenarioTarget(path string, s *Scenario) *service {
 			return svc
 		}
 	}
-	p.errorf(path+".service", choices(s.Service, p.t.Services.Keys()), "there is no service %q", s.Service)
+	p.errorf(path+".service", p.choices(s.Service, p.t.Services.Keys()), "there is no service %q", s.Service)
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (p *planner) checkIdentity(path, id string) {
 	}
 	known := p.identities()
 	if known != nil && !known[id] {
-		p.errorf(path, choices(id, p.t.Nodes.Keys()), "nobody answers as %q", id)
+		p.errorf(path, p.choices(id, p.t.Nodes.Keys()), "nobody answers as %q", id)
 	}
 }
 

@@ -180,7 +180,7 @@ func (p *planner) lookup(path, name string) []*node {
 	if n := p.byName[name]; n != nil {
 		return []*node{n}
 	}
-	p.errorf(path, choices(name, p.t.Nodes.Keys()), "there is no node %q", name)
+	p.errorf(path, p.choices(name, p.t.Nodes.Keys()), "there is no node %q", name)
 	return nil
 }
 

@@ -9,16 +9,28 @@ import (
 // mainTable is RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h).
 const mainTable = 254
 
-// forwards tells whether a node passes on packets that are not its own.
-func (p *planner) forwards(n *node, v6 bool) bool {
+// saysForward is what the file itself says of a node's forwarding, as a
+// sysctl: "1", "0", or "" if it leaves that to the role.
+func saysForward(spec *NodeSpec, v6 bool) string {
 	key := "net.ipv4.ip_forward"
 	if v6 {
 		key = "net.ipv6.conf.all.forwarding"
 	}
-	for _, e := range n.spec.Sysctls {
-		if e.Key == key && e.Value != "inherit" {
-			return e.Value != "0"
+	for _, e := range spec.Sysctls {
+		if e.Key == key && e.Value != inherit {
+			if e.Value == "0" {
+				return "0"
+			}
+			return "1"
 		}
+	}
+	return ""
+}
+
+// forwards tells whether a node passes on packets that are not its own.
+func (p *planner) forwards(n *node, v6 bool) bool {
+	if said := saysForward(n.spec, v6); said != "" {
+		return said == "1"
 	}
 	if n.Role != Router && n.Role != Director {
 		return false
@@ -48,38 +60,67 @@ func needsForwarding(n *node) bool {
 // passable although it may not forward, for packets to it end there. The zero
 // Addr means that there is no way.
 func (p *planner) nextHop(from *node, v6 bool, there func(*node) bool, final *node, avoid map[*node]bool) netip.Addr {
-	type step struct {
-		at    *node
-		first netip.Addr
-	}
-	seen := map[*node]bool{from: true}
-	var queue []step
-	visit := func(n *node, first netip.Addr) {
-		for _, role := range []Role{Router, Director} {
-			for _, m := range p.passers() {
-				if seen[m] || avoid[m] || (m.Role == Router) != (role == Router) || !p.forwards(m, v6) && m != final {
-					continue
-				}
-				if hop := sharedAddress(n.Node, m.Node, v6); hop.IsValid() {
-					if first.IsValid() {
-						hop = first
-					}
-					seen[m] = true
-					queue = append(queue, step{m, hop})
-				}
-			}
-		}
-	}
-	visit(from, netip.Addr{})
-	for i := 0; i < len(queue); i++ {
-		if there(queue[i].at) {
-			return queue[i].first
-		}
-		if p.forwards(queue[i].at, v6) {
-			visit(queue[i].at, queue[i].first)
+	for _, s := range p.reachable(from, v6, final, avoid) {
+		if there(s.at) {
+			return s.first
 		}
 	}
 	return netip.Addr{}
+}
+
+// step is a node that can be reached, and the first hop there.
+type step struct {
+	at    *node
+	first netip.Addr
+}
+
+// reach is what the reachable nodes depend on.
+type reach struct {
+	from, final *node
+	v6          bool
+}
+
+// reachable are the passable nodes that a node can send to, the nearest first.
+func (p *planner) reachable(from *node, v6 bool, final *node, avoid map[*node]bool) []step {
+	key := reach{from, final, v6}
+	if got, ok := p.reached[key]; ok && len(avoid) == 0 {
+		return got
+	}
+	seen := map[*node]bool{from: true}
+	queue := p.visit(nil, step{at: from}, seen, key, avoid)
+	for i := 0; i < len(queue); i++ {
+		if p.forwards(queue[i].at, v6) {
+			queue = p.visit(queue, queue[i], seen, key, avoid)
+		}
+	}
+	if len(avoid) == 0 {
+		if p.reached == nil {
+			p.reached = map[reach][]step{}
+		}
+		p.reached[key] = queue
+	}
+	return queue
+}
+
+// visit appends a node's passable neighbours that were not seen yet.
+func (p *planner) visit(queue []step, at step, seen map[*node]bool, to reach, avoid map[*node]bool) []step {
+	for _, routers := range []bool{true, false} {
+		for _, m := range p.passers() {
+			if seen[m] || avoid[m] || (m.Role == Router) != routers || m != to.final && !p.forwards(m, to.v6) {
+				continue
+			}
+			hop := sharedAddress(at.at.Node, m.Node, to.v6)
+			if !hop.IsValid() {
+				continue
+			}
+			if at.first.IsValid() {
+				hop = at.first
+			}
+			seen[m] = true
+			queue = append(queue, step{m, hop})
+		}
+	}
+	return queue
 }
 
 // passers are the nodes that may be on a way: routers, directors, and whoever
@@ -107,6 +148,27 @@ func (p *planner) clients() []*node {
 		}
 	}
 	return p.client
+}
+
+// clientSamples are clients of which one stands for all those on its network:
+// enough to look for ways.
+func (p *planner) clientSamples() []*node {
+	if p.sample != nil {
+		return p.sample
+	}
+	p.sample = []*node{}
+	seen := map[string]bool{}
+	for _, c := range p.clients() {
+		fresh := len(c.Routes)+len(c.Rules) > 0 && len(p.sample) < maxForwarders
+		for _, itf := range c.Interfaces {
+			fresh = fresh || !seen[itf.Network]
+			seen[itf.Network] = true
+		}
+		if fresh {
+			p.sample = append(p.sample, c)
+		}
+	}
+	return p.sample
 }
 
 // sharedAddress is the address of b on a network that a is on, too: not a VIP,
