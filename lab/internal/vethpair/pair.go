@@ -193,3 +193,15 @@ func routeVia(p netip.Prefix, via net.IP) error {
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// Forget removes the client's local route, to be called in its namespace: the
+// prefix is then nobody's, though the server still sends it to the client.
+func Forget(p netip.Prefix) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.RouteDel(&netlink.Route{
+		Dst: ipNet(p), LinkIndex: lo.Attrs().Index, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: unix.RT_SCOPE_HOST,
+	})
+}
