@@ -30,6 +30,7 @@ func (c *Controller) run(ctx context.Context, changes []Change, r *Report) error
 
 // partition splits off the deletions, keeping the order within each part.
 func partition(changes []Change) (first, deletions []Change) {
+	first = make([]Change, 0, len(changes))
 	for _, ch := range changes {
 		if ch.Op.deletes() {
 			deletions = append(deletions, ch)
@@ -51,6 +52,7 @@ func (c *Controller) write(ctx context.Context, changes []Change, touched map[Ke
 	for _, e := range ChangeErrors(err) {
 		failures[e.Index] = e
 	}
+	r.Done = slices.Grow(r.Done, len(changes))
 	failed, uncertain := make(map[Key]bool), make(map[Key]bool)
 	for i, ch := range changes {
 		k := ch.Service.Key

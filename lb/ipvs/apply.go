@@ -59,7 +59,7 @@ func (t *Table) applyDestinations(ctx context.Context, changes []lb.Change) []er
 	for i, c := range changes {
 		reqs[i] = t.destinationRequest(c)
 	}
-	errs, err := t.conn.batch(ctx, reqs)
+	errs, err := t.conn.batch(reqs)
 	if err == nil {
 		return errs
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/mdlayher/socket"
@@ -32,6 +34,28 @@ type conn struct {
 	// broken: a question was given up half-way. The rest of a dump would block
 	// the next one (EBUSY), so the socket has to be replaced.
 	broken bool
+	ctx    context.Context // of the call that holds the table
+}
+
+// bound limits everything until done is called to the life of ctx. A deadline
+// set once costs less than a context handed to each send and receive.
+func (c *conn) bound(ctx context.Context) (done func()) {
+	c.ctx = ctx
+	stop := context.AfterFunc(ctx, func() { c.sock.SetDeadline(time.Unix(1, 0)) })
+	return func() {
+		c.ctx = nil
+		if !stop() {
+			c.broken = true // its deadline is, or is about to be, in the past
+		}
+	}
+}
+
+// cause says why a send or receive failed: because ctx ended, if it did.
+func (c *conn) cause(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
+	return err
 }
 
 // dial opens the socket in the namespace; it stays there.
@@ -45,13 +69,14 @@ func dial(ctx context.Context, ns *netns.NS) (*conn, error) {
 		return nil, fmt.Errorf("open generic-netlink socket: %w", err)
 	}
 	c := &conn{sock: sock, buf: make([]byte, receiveBuffer)}
-	if err := c.setup(ctx); err != nil {
+	defer c.bound(ctx)()
+	if err := c.setup(); err != nil {
 		return nil, errors.Join(err, sock.Close())
 	}
 	return c, nil
 }
 
-func (c *conn) setup(ctx context.Context) error {
+func (c *conn) setup() error {
 	if err := c.sock.Bind(&unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind generic-netlink socket: %w", err)
 	}
@@ -62,7 +87,7 @@ func (c *conn) setup(ctx context.Context) error {
 	c.family = unix.GENL_ID_CTRL
 	req := c.request(unix.CTRL_CMD_GETFAMILY, 0)
 	req.AddData(nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated("IPVS")))
-	replies, err := c.query(ctx, req)
+	replies, err := c.query(req)
 	if err != nil {
 		return err
 	}
@@ -103,16 +128,16 @@ func (h genlHdr) Serialize() []byte { return []byte{byte(h), 1, 0, 0} }
 
 // query sends one request and gives what comes back, without headers: one
 // answer, or all parts of a dump. A refusal is a unix.Errno.
-func (c *conn) query(ctx context.Context, req *nl.NetlinkRequest) ([][]byte, error) {
+func (c *conn) query(req *nl.NetlinkRequest) ([][]byte, error) {
 	if req.Flags&unix.NLM_F_DUMP != unix.NLM_F_DUMP {
 		req.Flags |= unix.NLM_F_ACK
 	}
-	if err := c.send(ctx, req); err != nil {
+	if err := c.send(req); err != nil {
 		return nil, err
 	}
 	var replies [][]byte
 	for {
-		messages, err := c.receive(ctx)
+		messages, err := c.receive()
 		if err != nil {
 			return nil, err
 		}
@@ -137,10 +162,10 @@ func (c *conn) query(ctx context.Context, req *nl.NetlinkRequest) ([][]byte, err
 // in order, goes on after a refusal, and answers each refusal at once
 // (netlink_rcv_skb), so whatever has no error when the last answer is in has
 // succeeded. The second result is set if the outcome is unknown.
-func (c *conn) batch(ctx context.Context, reqs []*nl.NetlinkRequest) ([]error, error) {
+func (c *conn) batch(reqs []*nl.NetlinkRequest) ([]error, error) {
 	last := reqs[len(reqs)-1]
 	last.Flags |= unix.NLM_F_ACK
-	if err := c.send(ctx, reqs...); err != nil {
+	if err := c.send(reqs...); err != nil {
 		return nil, err
 	}
 	index := make(map[uint32]int, len(reqs))
@@ -149,7 +174,7 @@ func (c *conn) batch(ctx context.Context, reqs []*nl.NetlinkRequest) ([]error, e
 	}
 	errs := make([]error, len(reqs))
 	for {
-		messages, err := c.receive(ctx)
+		messages, err := c.receive()
 		if err != nil {
 			return nil, err
 		}
@@ -169,25 +194,25 @@ func (c *conn) batch(ctx context.Context, reqs []*nl.NetlinkRequest) ([]error, e
 }
 
 // send numbers the requests and sends them in one go.
-func (c *conn) send(ctx context.Context, reqs ...*nl.NetlinkRequest) error {
+func (c *conn) send(reqs ...*nl.NetlinkRequest) error {
 	var b []byte
 	for _, r := range reqs {
 		c.seq++
 		r.Seq = c.seq
 		b = append(b, r.Serialize()...)
 	}
-	if err := c.sock.Sendto(ctx, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := c.sock.Sendto(context.Background(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		c.broken = true
-		return fmt.Errorf("send to kernel: %w", err)
+		return fmt.Errorf("send to kernel: %w", c.cause(err))
 	}
 	return nil
 }
 
-func (c *conn) receive(ctx context.Context) ([]message, error) {
-	n, _, err := c.sock.Recvfrom(ctx, c.buf, unix.MSG_TRUNC)
+func (c *conn) receive() ([]message, error) {
+	n, _, err := c.sock.Recvfrom(context.Background(), c.buf, unix.MSG_TRUNC)
 	if err != nil {
 		c.broken = true
-		return nil, fmt.Errorf("receive from kernel: %w", err)
+		return nil, fmt.Errorf("receive from kernel: %w", c.cause(err))
 	}
 	if n > len(c.buf) {
 		c.broken = true

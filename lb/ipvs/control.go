@@ -35,7 +35,7 @@ func (t *Table) Info(ctx context.Context) (lb.Info, error) {
 		return lb.Info{}, err
 	}
 	defer unlock()
-	replies, err := t.conn.query(ctx, t.conn.request(cmdGetInfo, 0))
+	replies, err := t.conn.query(t.conn.request(cmdGetInfo, 0))
 	if err != nil {
 		return lb.Info{}, fmt.Errorf("read IPVS information: %w", explain(0, err))
 	}
@@ -85,7 +85,7 @@ func (t *Table) Daemons(ctx context.Context) ([]lb.SyncDaemon, error) {
 		return nil, err
 	}
 	defer unlock()
-	replies, err := t.conn.query(ctx, t.conn.request(cmdGetDaemon, unix.NLM_F_DUMP))
+	replies, err := t.conn.query(t.conn.request(cmdGetDaemon, unix.NLM_F_DUMP))
 	if err != nil {
 		return nil, fmt.Errorf("list sync daemons: %w", explain(0, err))
 	}
@@ -131,7 +131,7 @@ func (t *Table) StopDaemon(ctx context.Context, r lb.SyncRole) error {
 	defer unlock()
 	stop := t.conn.request(cmdDelDaemon, 0)
 	stop.AddData(daemonAttr(lb.SyncDaemon{Role: r}))
-	errs, err := t.conn.batch(ctx, []*nl.NetlinkRequest{stop, t.conn.request(cmdGetInfo, 0)})
+	errs, err := t.conn.batch([]*nl.NetlinkRequest{stop, t.conn.request(cmdGetInfo, 0)})
 	if err == nil {
 		err = errors.Join(errs...)
 	}

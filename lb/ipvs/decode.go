@@ -44,7 +44,7 @@ func decodeService(payload []byte) (lb.Service, error) {
 		s.Timeout = time.Duration(seconds) * time.Second
 		s.MaskBits = maskBits(a[svcNetmask], s.Family)
 	}
-	s.Counters, err = decodeStats(a, svcStats64, svcStats)
+	s.Counters, err = decodeStats(&a, svcStats64, svcStats)
 	return s, err
 }
 
@@ -79,7 +79,7 @@ func decodeDestination(payload []byte, service lb.Family) (lb.Destination, error
 		flags, _ := a.uint16(destTunFlags)
 		d.Tunnel = lb.Tunnel{Type: lb.TunnelType(kind), Port: a.port(destTunPort), Flags: flags}
 	}
-	if d.Counters, err = decodeStats(a, destStats64, destStats); err != nil {
+	if d.Counters, err = decodeStats(&a, destStats64, destStats); err != nil {
 		return d, err
 	}
 	d.Counters.Active, _ = a.uint32(destActive)
@@ -89,9 +89,9 @@ func decodeDestination(payload []byte, service lb.Family) (lb.Destination, error
 }
 
 // decodeStats prefers the 64-bit statistics, which kernels have since 4.1.
-func decodeStats(a attrs, wide, narrow uint16) (lb.Counters, error) {
+func decodeStats(a *attrs, wide, narrow uint16) (lb.Counters, error) {
 	nest := narrow
-	if _, ok := a[wide]; ok {
+	if a.has(wide) {
 		nest = wide
 	}
 	s, err := a.nest(nest)
@@ -122,10 +122,10 @@ func decodeDaemon(payload []byte) (lb.SyncDaemon, error) {
 	d.MaxLen, _ = a.uint16(daemonMaxLen)
 	d.Port, _ = a.uint16(daemonPort)
 	d.TTL, _ = a.uint8(daemonTTL)
-	if b, ok := a[daemonGroup]; ok {
-		d.Group, err = decodeAddr(b, unix.AF_INET)
-	} else if b, ok := a[daemonGroup6]; ok {
-		d.Group, err = decodeAddr(b, unix.AF_INET6)
+	if a.has(daemonGroup) {
+		d.Group, err = decodeAddr(a[daemonGroup], unix.AF_INET)
+	} else if a.has(daemonGroup6) {
+		d.Group, err = decodeAddr(a[daemonGroup6], unix.AF_INET6)
 	}
 	return d, err
 }

@@ -53,46 +53,53 @@ func align4(n int) int { return (n + 3) &^ 3 }
 
 // attrs are the attributes of one nest, by type. Getters say false for an
 // attribute that is missing or too short.
-type attrs map[uint16][]byte
+type attrs [maxAttr][]byte
+
+// maxAttr is more than the highest attribute any of the nests is read for; a
+// newer kernel's further ones are passed over.
+const maxAttr = 16
 
 // parseAttrs takes a run of attributes apart (struct nlattr).
-func parseAttrs(b []byte) (attrs, error) {
-	out := attrs{}
+func parseAttrs(b []byte) (out attrs, err error) {
 	for len(b) >= unix.SizeofNlAttr {
 		length := int(native.Uint16(b))
 		if length < unix.SizeofNlAttr || length > len(b) {
-			return nil, fmt.Errorf("malformed answer: attribute of %d bytes in %d", length, len(b))
+			return out, fmt.Errorf("malformed answer: attribute of %d bytes in %d", length, len(b))
 		}
-		out[native.Uint16(b[2:])&nlaTypeMask] = b[unix.SizeofNlAttr:length]
+		if t := native.Uint16(b[2:]) & nlaTypeMask; t < maxAttr {
+			out[t] = b[unix.SizeofNlAttr:length:length]
+		}
 		b = b[min(align4(length), len(b)):]
 	}
 	return out, nil
 }
 
+// has tells whether there is such an attribute, be it empty.
+func (a *attrs) has(t uint16) bool { return a[t] != nil }
+
 // nest parses the attributes within an attribute.
-func (a attrs) nest(t uint16) (attrs, error) {
-	b, ok := a[t]
-	if !ok {
-		return nil, fmt.Errorf("malformed answer: attribute %d is missing", t)
+func (a *attrs) nest(t uint16) (attrs, error) {
+	if !a.has(t) {
+		return attrs{}, fmt.Errorf("malformed answer: attribute %d is missing", t)
 	}
-	return parseAttrs(b)
+	return parseAttrs(a[t])
 }
 
-func (a attrs) uint8(t uint16) (uint8, bool) {
+func (a *attrs) uint8(t uint16) (uint8, bool) {
 	if b := a[t]; len(b) >= 1 {
 		return b[0], true
 	}
 	return 0, false
 }
 
-func (a attrs) uint16(t uint16) (uint16, bool) {
+func (a *attrs) uint16(t uint16) (uint16, bool) {
 	if b := a[t]; len(b) >= 2 {
 		return native.Uint16(b), true
 	}
 	return 0, false
 }
 
-func (a attrs) uint32(t uint16) (uint32, bool) {
+func (a *attrs) uint32(t uint16) (uint32, bool) {
 	if b := a[t]; len(b) >= 4 {
 		return native.Uint32(b), true
 	}
@@ -100,7 +107,7 @@ func (a attrs) uint32(t uint16) (uint32, bool) {
 }
 
 // uint is a number of 4 or 8 bytes; zero if there is none.
-func (a attrs) uint(t uint16) uint64 {
+func (a *attrs) uint(t uint16) uint64 {
 	switch b := a[t]; {
 	case len(b) >= 8:
 		return native.Uint64(b)
@@ -111,7 +118,7 @@ func (a attrs) uint(t uint16) uint64 {
 }
 
 // port is a number of 2 bytes in network order; zero if there is none.
-func (a attrs) port(t uint16) uint16 {
+func (a *attrs) port(t uint16) uint16 {
 	if b := a[t]; len(b) >= 2 {
 		return binary.BigEndian.Uint16(b)
 	}
@@ -119,7 +126,7 @@ func (a attrs) port(t uint16) uint16 {
 }
 
 // text is a zero-terminated string.
-func (a attrs) text(t uint16) string {
+func (a *attrs) text(t uint16) string {
 	s, _, _ := bytes.Cut(a[t], []byte{0})
 	return string(s)
 }

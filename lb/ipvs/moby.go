@@ -13,6 +13,7 @@ import (
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/moby/ipvs"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // mobyTable is moby's handle with what it needs to be used safely: the caller
@@ -60,16 +61,16 @@ func (m *mobyTable) do(ctx context.Context, call func(*ipvs.Handle) error) error
 			return err
 		}
 	}
-	handle, result := m.handle, make(chan error, 1)
-	go func() { result <- call(handle) }()
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		handle.Close()
-		m.handle = nil
-		return fmt.Errorf("%w: %w", lb.ErrUnknown, ctx.Err())
+	stop := context.AfterFunc(ctx, m.handle.Close)
+	err := call(m.handle)
+	if !stop() {
+		m.handle = nil // closed, or about to be
+		var answer unix.Errno
+		if err != nil && !errors.As(err, &answer) {
+			return fmt.Errorf("%w: %w", lb.ErrUnknown, ctx.Err())
+		}
 	}
+	return err
 }
 
 func (m *mobyTable) close() {

@@ -69,7 +69,7 @@ func (t *Table) setup(ctx context.Context) error {
 	if t.proc, err = openProc(t.ns); err != nil {
 		return err
 	}
-	if _, err := t.conn.query(ctx, t.conn.request(cmdGetInfo, 0)); err != nil {
+	if _, err := t.conn.query(t.conn.request(cmdGetInfo, 0)); err != nil {
 		return explain(0, err)
 	}
 	return nil
@@ -81,6 +81,10 @@ func (t *Table) begin(ctx context.Context) (_ context.Context, unlock func(), er
 	if t.closed {
 		t.mu.Unlock()
 		return nil, nil, lb.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		t.mu.Unlock()
+		return nil, nil, err
 	}
 	cancel := func() {}
 	if _, ok := ctx.Deadline(); !ok {
@@ -96,8 +100,10 @@ func (t *Table) begin(ctx context.Context) (_ context.Context, unlock func(), er
 			return nil, nil, explain(0, err)
 		}
 	}
+	release := t.conn.bound(ctx)
 	return ctx, func() {
 		defer t.mu.Unlock()
+		release()
 		cancel()
 		if t.conn.broken {
 			t.conn.close() // nothing to lose: the next call opens another
@@ -114,7 +120,7 @@ func (t *Table) List(ctx context.Context) ([]lb.Service, error) {
 	}
 	defer unlock()
 	req := t.conn.request(cmdGetService, unix.NLM_F_DUMP)
-	replies, err := t.conn.query(ctx, req)
+	replies, err := t.conn.query(req)
 	if err != nil {
 		return nil, fmt.Errorf("list services: %w", explain(0, err))
 	}
@@ -163,7 +169,7 @@ func (t *Table) Destinations(ctx context.Context, k lb.Key) ([]lb.Destination, e
 func (t *Table) service(ctx context.Context, k lb.Key) (lb.Service, error) {
 	req := t.conn.request(cmdGetService, 0)
 	req.AddData(keyAttr(k))
-	replies, err := t.conn.query(ctx, req)
+	replies, err := t.conn.query(req)
 	if err != nil {
 		return lb.Service{}, fmt.Errorf("read service %s: %w", k, explain(0, err))
 	}
@@ -176,7 +182,7 @@ func (t *Table) service(ctx context.Context, k lb.Key) (lb.Service, error) {
 func (t *Table) destinations(ctx context.Context, k lb.Key) ([]lb.Destination, error) {
 	req := t.conn.request(cmdGetDest, unix.NLM_F_DUMP)
 	req.AddData(keyAttr(k))
-	replies, err := t.conn.query(ctx, req)
+	replies, err := t.conn.query(req)
 	if err != nil {
 		return nil, fmt.Errorf("read destinations of %s: %w", k, explain(0, err))
 	}
@@ -222,6 +228,6 @@ func (t *Table) command(ctx context.Context, cmd uint8, data *nl.RtAttr) error {
 	if data != nil {
 		req.AddData(data)
 	}
-	_, err = t.conn.query(ctx, req)
+	_, err = t.conn.query(req)
 	return err
 }
