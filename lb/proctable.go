@@ -101,8 +101,7 @@ func parseProcService(f []string) (s ProcService, err error) {
 		if s.Ticks, err = strconv.ParseUint(rest[1], 10, 64); err != nil {
 			return s, fmt.Errorf("persistence: %w", err)
 		}
-		s.MaskBits, err = parseProcMask(rest[2], s.Family)
-		return s, err
+		return s, s.setProcMask(rest[2])
 	}
 	if len(rest) != 0 {
 		return s, fmt.Errorf("unknown columns %.80q", strings.Join(rest, " "))
@@ -110,24 +109,25 @@ func parseProcService(f []string) (s ProcService, err error) {
 	return s, nil
 }
 
-// parseProcMask reads a mask, or for IPv6 a prefix length whose bytes are in
+// setProcMask reads a mask, or for IPv6 a prefix length whose bytes are in
 // the wrong order on a little-endian machine.
-func parseProcMask(s string, f Family) (uint8, error) {
-	v, err := strconv.ParseUint(s, 16, 32)
+func (s *ProcService) setProcMask(text string) error {
+	v, err := strconv.ParseUint(text, 16, 32)
 	if err != nil {
-		return 0, fmt.Errorf("persistence mask: %w", err)
+		return fmt.Errorf("persistence mask: %w", err)
 	}
 	n := uint32(v)
-	switch {
-	case f != IPv6:
-		n = uint32(bits.OnesCount32(n))
-	case n > 128:
+	if s.Family != IPv6 {
+		s.SetMask4(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}))
+		return nil
+	}
+	if n > 128 {
 		n = bits.ReverseBytes32(n)
 	}
-	if n == uint32(f.Bits()) {
-		return 0, nil
+	if n != uint32(s.Family.Bits()) {
+		s.MaskBits = uint8(n)
 	}
-	return uint8(n), nil
+	return nil
 }
 
 func parseProcDestination(line string) (d Destination, err error) {

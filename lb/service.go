@@ -104,6 +104,7 @@ type Service struct {
 	Flags        Flags         //
 	Timeout      time.Duration // persistence; zero: none. Whole seconds.
 	MaskBits     uint8         // persistence granularity as a prefix length; zero: one address (32 or 128)
+	OddMask      netip.Addr    // IPv4 persistence mask that is no prefix, such as 0.0.0.0 or 255.0.255.0; MaskBits is then zero
 	Engine       string        // persistence engine, "" or "sip"
 	Destinations []Destination //
 	Counters     Counters      // read from a kernel; ignored when written

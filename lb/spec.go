@@ -29,6 +29,9 @@ func (s Service) Spec() Service {
 	if !s.Persistent() || s.MaskBits == s.Family.Bits() {
 		s.MaskBits = 0
 	}
+	if !s.Persistent() {
+		s.OddMask = netip.Addr{}
+	}
 	return s
 }
 
@@ -57,7 +60,7 @@ func (s Service) FullSpec() Service {
 func sameSpec(a, b Service) bool {
 	a, b = a.Spec(), b.Spec()
 	return a.Key == b.Key && a.Scheduler == b.Scheduler && a.Flags == b.Flags &&
-		a.Timeout == b.Timeout && a.MaskBits == b.MaskBits && a.Engine == b.Engine
+		a.Timeout == b.Timeout && a.MaskBits == b.MaskBits && a.OddMask == b.OddMask && a.Engine == b.Engine
 }
 
 // Validate reports everything about a service that the kernel would refuse,

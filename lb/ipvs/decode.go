@@ -1,9 +1,7 @@
 package ipvs
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"net/netip"
 	"time"
 
@@ -42,7 +40,7 @@ func decodeService(payload []byte) (lb.Service, error) {
 	if flags&flagPersistent != 0 {
 		seconds, _ := a.uint32(svcTimeout)
 		s.Timeout = time.Duration(seconds) * time.Second
-		s.MaskBits = maskBits(a[svcNetmask], s.Family)
+		decodeMask(&s, a[svcNetmask])
 	}
 	s.Counters, err = decodeStats(&a, svcStats64, svcStats)
 	return s, err
@@ -150,18 +148,15 @@ func decodeAddr(b []byte, family uint16) (netip.Addr, error) {
 	return addr, nil
 }
 
-// maskBits reads a netmask: of IPv4 a mask in network order, of IPv6 a prefix
+// decodeMask reads a netmask: of IPv4 a mask in network order, of IPv6 a prefix
 // length in the host's. The full length is zero, as in lb.Service.
-func maskBits(b []byte, f lb.Family) uint8 {
+func decodeMask(s *lb.Service, b []byte) {
 	if len(b) < 4 {
-		return 0
+		return
 	}
-	n := uint8(bits.OnesCount32(binary.BigEndian.Uint32(b)))
-	if f == lb.IPv6 {
-		n = uint8(native.Uint32(b))
+	if s.Family != lb.IPv6 {
+		s.SetMask4(netip.AddrFrom4([4]byte(b)))
+	} else if n := uint8(native.Uint32(b)); n != s.Family.Bits() {
+		s.MaskBits = n
 	}
-	if n == f.Bits() {
-		return 0
-	}
-	return n
 }

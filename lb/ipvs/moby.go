@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -126,7 +125,7 @@ func mobyService(s lb.Service) *ipvs.Service {
 		PEName:        s.Engine,
 		Flags:         uint32(s.Flags),
 		Timeout:       uint32(s.Timeout / time.Second),
-		Netmask:       netmask(s.MaskBits, s.Family),
+		Netmask:       netmask(s),
 	}
 	if s.Addr.IsValid() {
 		out.Address = s.Addr.AsSlice()
@@ -139,14 +138,13 @@ func mobyService(s lb.Service) *ipvs.Service {
 
 // netmask is what the kernel wants: for IPv4 the mask itself in network order,
 // for IPv6 its length, also when nothing is persistent (ip_vs_add_service).
-func netmask(bits uint8, f lb.Family) uint32 {
-	if bits == 0 {
-		bits = f.Bits()
+func netmask(s lb.Service) uint32 {
+	switch {
+	case s.Family != lb.IPv6:
+		b := s.Mask4().As4()
+		return binary.NativeEndian.Uint32(b[:])
+	case s.MaskBits == 0:
+		return uint32(s.Family.Bits())
 	}
-	if f == lb.IPv6 {
-		return uint32(bits)
-	}
-	var b [4]byte
-	copy(b[:], net.CIDRMask(int(bits), 32))
-	return binary.NativeEndian.Uint32(b[:])
+	return uint32(s.MaskBits)
 }

@@ -1,10 +1,6 @@
 package ipvsadm
 
-import (
-	"net/netip"
-
-	"github.com/ipvslab/ipvslab/lb"
-)
+import "github.com/ipvslab/ipvslab/lb"
 
 // Command is a command line, understood: what to do, and with what.
 type Command struct {
@@ -45,13 +41,4 @@ type Format struct {
 	TunInfo        bool
 	NoSort         bool
 	Exact          bool // no K, M, G, T
-}
-
-// maskOf is the persistence netmask of an IPv4 service.
-func maskOf(s lb.Service) netip.Addr {
-	if s.MaskBits == 0 || s.MaskBits >= 32 {
-		return netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	}
-	m := ^uint32(0) << (32 - s.MaskBits)
-	return netip.AddrFrom4([4]byte{byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)})
 }

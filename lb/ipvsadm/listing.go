@@ -222,13 +222,15 @@ func (p *printer) serviceLine(name string, s *lb.Service) {
 	}
 }
 
+var oneAddress = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // mask prints the persistence netmask unless it is that of one address.
 func (p *printer) mask(before string, s *lb.Service) {
 	switch {
 	case s.Family == lb.IPv6 && s.MaskBits != 0 && s.MaskBits != 128:
 		p.f("%s%d", before, s.MaskBits)
-	case s.Family == lb.IPv4 && s.MaskBits != 0 && s.MaskBits != 32:
-		p.f("%s%s", before, maskOf(*s))
+	case s.Family == lb.IPv4 && s.Mask4() != oneAddress:
+		p.f("%s%s", before, s.Mask4())
 	}
 }
 

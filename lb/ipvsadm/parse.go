@@ -1,9 +1,7 @@
 package ipvsadm
 
 import (
-	"encoding/binary"
 	"math"
-	"math/bits"
 	"net/netip"
 	"strings"
 	"time"
@@ -36,7 +34,7 @@ func Parse(argv []string, names Names) (Command, error) {
 	if names == nil {
 		names = NoNames{}
 	}
-	p := parser{scanner: scanner{argv: argv}, names: names, mask: math.MaxUint32}
+	p := parser{scanner: scanner{argv: argv}, names: names, mask: oneAddress, maskBits: 128}
 	p.cmd.Dest = lb.Destination{Forward: lb.DR, Weight: 1}
 	if err := p.verb(program); err != nil {
 		return p.cmd, err
@@ -67,7 +65,8 @@ type parser struct {
 	cmd   Command
 	given optionSet
 
-	mask       uint32 // IPv4 netmask in host order, or an IPv6 prefix length
+	mask       netip.Addr // of an IPv4 service
+	maskBits   int64      // of an IPv6 service
 	persistent bool
 	timeout    int64
 	schedFlags string
@@ -187,7 +186,7 @@ func (p *parser) serviceOption(id optionID) error {
 		if s.FWMark == 0 {
 			return usage("-6 used before -f\n")
 		}
-		s.Family, p.mask = lb.IPv6, 128
+		s.Family, p.maskBits = lb.IPv6, 128
 	case optScheduler:
 		s.Scheduler = cut(p.arg, maxSchedulerName)
 	case optPersistent:
@@ -211,9 +210,7 @@ func (p *parser) virtualService(proto lb.Protocol) error {
 		return usage("illegal virtual server address[:port] specified")
 	}
 	p.cmd.Service.Key = lb.Key{Protocol: proto, Addr: e.addr, Port: e.port, Family: e.family}
-	if e.family == lb.IPv6 {
-		p.mask = 128
-	}
+	p.maskBits = 128
 	return nil
 }
 
@@ -243,15 +240,14 @@ func (p *parser) netmask() error {
 		if n < 1 || n > 128 {
 			return usage("illegal ipv6 netmask specified")
 		}
-		p.mask = uint32(n)
+		p.maskBits = n
 		return nil
 	}
 	a, ok := parseIPv4OrName(p.arg, p.names)
 	if !ok {
 		return usage("illegal virtual server persistent mask specified")
 	}
-	b := a.As4()
-	p.mask = binary.BigEndian.Uint32(b[:])
+	p.mask = a
 	return nil
 }
 
@@ -452,22 +448,12 @@ func (p *parser) completeService() error {
 	}
 	if p.persistent {
 		s.Timeout = time.Duration(p.timeout) * time.Second
-		return p.completeMask()
+		if s.Family == lb.IPv6 {
+			s.MaskBits = uint8(p.maskBits % 128) // zero: one address
+		} else {
+			s.SetMask4(p.mask)
+		}
 	}
-	return nil
-}
-
-func (p *parser) completeMask() error {
-	s := &p.cmd.Service
-	if s.Family == lb.IPv6 {
-		s.MaskBits = uint8(p.mask % 128) // zero: one address
-		return nil
-	}
-	ones := bits.LeadingZeros32(^p.mask)
-	if ones == 0 || p.mask != ^uint32(0)<<(32-ones) {
-		return usage("illegal virtual server persistent mask specified")
-	}
-	s.MaskBits = uint8(ones % 32)
 	return nil
 }
 
