@@ -43,15 +43,16 @@ func (b *builder) startCommand(ctx context.Context, node *Node, c topology.Comma
 	}
 	slices.Sort(spec.Env)
 	// It outlives this call, and what ctx does.
-	cmd := node.command(context.WithoutCancel(ctx), spec, nil)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of Ctrl-C's reach
-	// Born in the node's namespace: there tearDown finds it, recorded or not.
-	if err := node.Do(cmd.Start); err != nil {
+	cmd, problem, err := node.start(context.WithoutCancel(ctx), spec, &syscall.SysProcAttr{Setsid: true}) // out of Ctrl-C's reach
+	if err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	err = b.record(cmd.Process.Pid, fmt.Sprintf("command %s of node %s", c.Name, node.Name()), logName)
 	go func() { ended <- cmd.Wait() }()
+	if problem != "" {
+		return fmt.Errorf("%w: %s", ErrStart, problem)
+	}
+	err = b.record(cmd.Process.Pid, fmt.Sprintf("command %s of node %s", c.Name, node.Name()), logName)
 	if err == nil {
 		err = (&readiness{node: node, Ready: c.Ready, log: logName}).await(ctx, ended)
 	}
@@ -84,12 +85,17 @@ func (r *readiness) await(ctx context.Context, ended <-chan error) error {
 	if err != nil {
 		return err
 	}
-	deadline, cancel := context.WithTimeout(ctx, within)
+	over := time.Now().Add(within)
+	deadline, cancel := context.WithDeadline(ctx, over)
 	defer cancel()
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
+	var why error
 	for {
-		why := probe(deadline)
+		// A look that the deadline cut short says nothing.
+		if now := probe(deadline); now == nil || why == nil || time.Now().Before(over) {
+			why = now
+		}
 		select {
 		case err := <-ended:
 			return r.onEnd(err)

@@ -58,24 +58,15 @@ var ErrStart = errors.New("can't start the command")
 // netns exec` (ip-netns(8)). When ctx ends it gets SIGTERM and soon SIGKILL.
 func (n *Node) Exec(ctx context.Context, spec ExecSpec) (int, error) {
 	if len(spec.Argv) == 0 {
-		return 127, fmt.Errorf("exec in node %s: %w: no command given", n.Name(), ErrStart)
+		return statusNotFound, fmt.Errorf("exec in node %s: %w: no command given", n.Name(), ErrStart)
 	}
-	r, w, err := os.Pipe()
+	cmd, problem, err := n.start(ctx, spec, nil)
 	if err != nil {
-		return 126, fmt.Errorf("exec in node %s: %w", n.Name(), err)
+		return statusCantRun, fmt.Errorf("exec in node %s: %w: %w", n.Name(), ErrStart, err)
 	}
-	defer r.Close()
-	cmd := n.command(ctx, spec, w)
-	err = cmd.Start()
-	w.Close()
-	if err != nil {
-		return 126, fmt.Errorf("exec in node %s: %w: %w", n.Name(), ErrStart, err)
-	}
-	// The pipe closes when the command takes the stage's place.
-	problem, _ := io.ReadAll(r)
 	err = cmd.Wait()
 	status := exitStatus(cmd.ProcessState)
-	if len(problem) > 0 {
+	if problem != "" {
 		return status, fmt.Errorf("exec in node %s: %w: %s", n.Name(), ErrStart, problem)
 	}
 	var exit *exec.ExitError
@@ -86,6 +77,27 @@ func (n *Node) Exec(ctx context.Context, spec ExecSpec) (int, error) {
 		return status, fmt.Errorf("exec in node %s: %w", n.Name(), err)
 	}
 	return status, ctx.Err()
+}
+
+// start starts a command and returns when it has taken the stage's place, or
+// when that has failed, with the reason; the process is to be waited for either way.
+func (n *Node) start(ctx context.Context, spec ExecSpec, attr *syscall.SysProcAttr) (cmd *exec.Cmd, problem string, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, "", err
+	}
+	defer r.Close()
+	cmd = n.command(ctx, spec, w)
+	cmd.SysProcAttr = attr
+	// Born in the node's namespace: there tearDown finds it, recorded or not.
+	err = n.Do(cmd.Start)
+	w.Close()
+	if err != nil {
+		return nil, "", err
+	}
+	// The pipe closes when the stage becomes the command.
+	text, _ := io.ReadAll(r)
+	return cmd, string(text), nil
 }
 
 // Command is a command in the node that has not been started, for callers that
