@@ -32,6 +32,10 @@ type entry struct {
 // once [Model.Activate] says that it is established. A one-packet service
 // (lb.OnePacket) forgets a UDP connection at once.
 //
+// The key names the destination; the packet goes to its port, but in a
+// persistent firewall-mark service to the port that the client asked for
+// (ip_vs_core.c, ip_vs_sched_persist).
+//
 // If the connection is there already, its destination is returned and nothing
 // is chosen, but TCP is active again. False then means that the destination has
 // been removed, and packets are lost. A connection that has finished gives way
