@@ -55,7 +55,12 @@ func newNamespace(t testing.TB) string {
 // proven to be missing.
 func open(t testing.TB) *ipvs.Table {
 	t.Helper()
-	table, err := ipvs.Open(t.Context(), newNamespace(t))
+	return openAt(t, newNamespace(t))
+}
+
+func openAt(t testing.TB, namespace string) *ipvs.Table {
+	t.Helper()
+	table, err := ipvs.Open(t.Context(), namespace)
 	if errors.Is(err, lb.ErrNoIPVS) || errors.Is(err, lb.ErrNotPermitted) {
 		skip(t, err)
 	}

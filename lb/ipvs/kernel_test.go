@@ -1,0 +1,268 @@
+package ipvs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
+	"github.com/ipvslab/ipvslab/lb/lbtest"
+	"github.com/sirupsen/logrus"
+)
+
+var addrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func mustApply(t *testing.T, table lb.Table, services ...lb.Service) {
+	t.Helper()
+	if err := table.Apply(t.Context(), lb.Diff(nil, services, lb.DiffOptions{})...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestProcAgrees reads the table without netlink and finds the same.
+func TestProcAgrees(t *testing.T) {
+	table := open(t)
+	mustApply(t, table, lbtest.Examples()...)
+	got, err := table.ProcTable(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []lb.ProcService
+	for _, s := range lbtest.Examples() {
+		want = append(want, asProc(s))
+	}
+	for i := range got {
+		got[i].Ticks = 0 // of a length the kernel does not tell
+	}
+	byKey := cmpopts.SortSlices(func(a, b lb.ProcService) bool {
+		return a.Key.String()+a.Scheduler < b.Key.String()+b.Scheduler
+	})
+	if diff := cmp.Diff(want, got, byKey, addrs, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("-netlink +proc:\n%s", diff)
+	}
+}
+
+// asProc leaves of a service what /proc/net/ip_vs shows.
+func asProc(s lb.Service) lb.ProcService {
+	p := lb.ProcService{Service: s.FullSpec(), Persistent: s.Persistent()}
+	p.Timeout, p.Engine = 0, ""
+	p.Flags &= lb.OnePacket
+	if p.FWMark != 0 {
+		p.Family = 0
+	}
+	for i, d := range p.Destinations {
+		p.Destinations[i] = lb.Destination{DestKey: d.DestKey, Forward: d.Forward, Weight: d.Weight}
+	}
+	return p
+}
+
+// TestIpvsadmAgrees compares with what somebody else's program reads.
+func TestIpvsadmAgrees(t *testing.T) {
+	ns := newNamespace(t)
+	table := openAt(t, ns)
+	if _, err := exec.LookPath("ipvsadm"); err != nil {
+		t.Skip(err) // a cross-check for where it is installed
+	}
+	mustApply(t, table, lbtest.Examples()...)
+	out := ipvsadm(t, ns, "-S", "-n")
+	for _, want := range []string{
+		"-a -t 10.0.0.1:80 -r 10.1.0.2:8080 -m -w 70000",
+		"-a -t 10.0.0.1:80 -r 10.1.0.5:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum",
+		"-A -u 10.0.0.1:53 -s wlc -o",
+		"-A -t 10.0.0.1:443 -s sh -p 1 -M 255.255.255.0 -b sh-fallback,sh-port",
+		"-A -t [fd00::1]:80 -s mh -p 3600 -M 64 -b mh-port",
+		"-a -t [fd00::1]:80 -r 10.1.0.1:80 -i -w 1 --tun-type ipip",
+		"-A -f 7 -6 -s nq -p 60 -M 1",
+		"--pe sip",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("ipvsadm -S does not show %q:\n%s", want, out)
+		}
+	}
+	ipvsadm(t, ns, "-A", "-f", "99", "-s", "lblcr", "-p", "77", "-M", "255.255.0.0")
+	got, err := table.Get(t.Context(), lb.MarkKey(99, lb.IPv4))
+	want := lb.Service{Key: lb.MarkKey(99, lb.IPv4), Scheduler: "lblcr", Timeout: 77 * time.Second, MaskBits: 16}
+	if diff := cmp.Diff(want, got.FullSpec(), addrs); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func ipvsadm(t *testing.T, namespace string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("ipvsadm", args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	ns, err := netns.OpenPath(namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if err = ns.Start(cmd); err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, out.String())
+	}
+	return out.String()
+}
+
+// TestTableStaysInItsNamespace uses two tables from many threads.
+func TestTableStaysInItsNamespace(t *testing.T) {
+	a, b := open(t), open(t)
+	mustApply(t, a, lb.Service{Key: lb.MarkKey(1, lb.IPv4), Scheduler: "rr"})
+	mustApply(t, b, lb.Service{Key: lb.MarkKey(2, lb.IPv4), Scheduler: "rr"})
+	errs := make(chan error)
+	for i := range 16 {
+		table, mark := a, uint32(1)
+		if i%2 == 0 {
+			table, mark = b, 2
+		}
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			errs <- holds(t.Context(), table, mark)
+		}()
+	}
+	for range 16 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func holds(ctx context.Context, table *ipvs.Table, mark uint32) error {
+	services, err := table.List(ctx)
+	if err != nil {
+		return err
+	}
+	inProc, err := table.ProcTable(ctx)
+	if err != nil {
+		return err
+	}
+	if len(services) != 1 || services[0].FWMark != mark || len(inProc) != 1 || inProc[0].FWMark != mark {
+		return fmt.Errorf("namespace with mark %d holds %v and %v", mark, services, inProc)
+	}
+	return nil
+}
+
+// TestDeadlines: a call whose time is up fails with the context's error, and
+// the next call works.
+func TestDeadlines(t *testing.T) {
+	table := open(t)
+	changes := lb.Diff(nil, thousand(), lb.DiffOptions{})
+	for _, limit := range []time.Duration{time.Nanosecond, time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		err := table.Apply(ctx, changes...)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("apply within %v: %v", limit, err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), limit)
+		_, err = table.List(ctx)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("list within %v: %v", limit, err)
+		}
+		if err := table.Apply(t.Context(), lb.Change{Op: lb.Flush}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := table.List(t.Context()); err != nil || len(got) != 0 {
+			t.Fatalf("%d services, %v", len(got), err)
+		}
+	}
+}
+
+// TestConnections sees a connection through a service on the director itself.
+func TestConnections(t *testing.T) {
+	namespace := newNamespace(t)
+	table := openAt(t, namespace)
+	ns, err := netns.OpenPath(namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	mustApply(t, table, lb.Service{
+		Key: lb.AddrKey(lb.TCP, netip.MustParseAddr("127.0.0.9"), 80), Scheduler: "rr", Timeout: 100 * time.Second, MaskBits: 24,
+		Destinations: []lb.Destination{{DestKey: lb.DestKey{Addr: netip.MustParseAddr("127.0.0.1"), Port: 80}, Weight: 1}},
+	})
+	var server net.Listener
+	var client net.Conn
+	err = ns.Do(func() (err error) {
+		if server, err = net.Listen("tcp4", "127.0.0.1:80"); err != nil {
+			return err
+		}
+		client, err = net.DialTimeout("tcp4", "127.0.0.9:80", 5*time.Second)
+		return err
+	})
+	if server != nil {
+		defer server.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conns, err := table.Conns(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(conns, func(a, b lb.Conn) int { return int(a.Client.Port()) - int(b.Client.Port()) })
+	if len(conns) != 2 || !conns[0].Template() || conns[1].Template() {
+		t.Fatalf("want a template and a connection: %v", conns)
+	}
+	if c := conns[1]; c.Client.String() != client.LocalAddr().String() || c.Virtual.String() != "127.0.0.9:80" ||
+		c.Real.String() != "127.0.0.1:80" || c.State != "ESTABLISHED" || c.Expires < 800*time.Second {
+		t.Errorf("connection: %v", c)
+	}
+	if c := conns[0]; c.Client.Addr().String() != "127.0.0.0" || c.Expires > 100*time.Second {
+		t.Errorf("template: %v", c)
+	}
+	synced, err := table.SyncedConns(t.Context())
+	if err != nil || len(synced) != 2 || synced[0].Origin != "LOCAL" {
+		t.Errorf("with origin: %v, %v", synced, err)
+	}
+	d, err := table.Destinations(t.Context(), lb.AddrKey(lb.TCP, netip.MustParseAddr("127.0.0.9"), 80))
+	if err != nil || d[0].Counters.Active != 1 {
+		t.Errorf("destination: %+v, %v", d, err)
+	}
+}
+
+// TestQuiet: moby's warnings are kept from the user, and the log is as before.
+func TestQuiet(t *testing.T) {
+	var log bytes.Buffer
+	logrus.SetOutput(&log)
+	level := logrus.GetLevel()
+	mustApply(t, open(t), lb.Service{Key: lb.MarkKey(1, lb.IPv4), Scheduler: "rr"})
+	if log.Len() != 0 || logrus.GetLevel() != level {
+		t.Errorf("level %v, was %v; log:\n%s", logrus.GetLevel(), level, &log)
+	}
+}
+
+// TestControllerInTheKernel puts the pieces together.
+func TestControllerInTheKernel(t *testing.T) {
+	table := open(t)
+	c := lb.NewController(table, lb.ControllerOptions{})
+	for _, desired := range [][]lb.Service{lbtest.Examples(), lbtest.Examples()[:3], thousand()[:100], nil} {
+		if _, err := c.Reconcile(t.Context(), desired); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := c.Reconcile(t.Context(), desired); err != nil || len(r.Done) != 0 {
+			t.Fatalf("second time: %v, %v", r.Done, err)
+		}
+		if r, err := c.Update(t.Context(), desired); err != nil || len(r.Done) != 0 {
+			t.Fatalf("update: %v, %v", r.Done, err)
+		}
+	}
+}
