@@ -1,0 +1,6 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newTest(*app) *cobra.Command     { return &cobra.Command{Use: "test"} }
+func newTutorial(*app) *cobra.Command { return &cobra.Command{Use: "tutorial"} }

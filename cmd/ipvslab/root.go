@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipvslab/ipvslab/internal/guest/choose"
+	"github.com/ipvslab/ipvslab/internal/launch"
+)
+
+// app is what all commands share.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	kernel   string // --kernel
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ipvslab",
+		Short: "Labs for LVS/IPVS: build them, play in them, prove what they do",
+		Long: `ipvslab brings up clients, directors and real servers as network namespaces,
+with the real kernel's IPVS between them. Where this machine's kernel or this
+user cannot do that, the same command runs in a guest kernel, without root.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
+	})
+	root.PersistentFlags().StringVar(&a.kernel, "kernel", os.Getenv(choose.Env),
+		"where to run: auto, host, uml, qemu, or the path of a kernel (also $"+choose.Env+")")
+	root.AddCommand(
+		newUp(a), newDown(a), newStatus(a), newExec(a), newShell(a), newRun(a),
+		newValidate(a), newPlan(a), newTest(a), newTutorial(a), newKernel(a), newVersion(a),
+	)
+	for _, c := range root.Commands() {
+		fixUsage(c)
+	}
+	return root
+}
+
+// fixUsage makes wrong arguments usage errors, with the usage line.
+func fixUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{fmt.Errorf("%w\nusage: %s", err, c.UseLine())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		fixUsage(sub)
+	}
+}
+
+// launcher decides where commands run, as the flags say.
+func (a *app) launcher() *launch.Launcher {
+	return &launch.Launcher{
+		Selection: a.kernel,
+		In:        a.in, Out: a.out, Err: a.err,
+	}
+}
+
+// run runs native in a kernel that meets the request: this one, or a guest's,
+// where the same command line gets here again.
+func (a *app) run(ctx context.Context, r launch.Request, native func(context.Context) error) error {
+	return a.launcher().Run(ctx, r, native)
+}

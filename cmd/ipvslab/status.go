@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipvslab/ipvslab/internal/launch"
+	"github.com/ipvslab/ipvslab/lab"
+)
+
+func newStatus(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status [LAB]",
+		Short: "Show the labs that are up, here and in guests, or one of them in full",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.statusAll(c.Context(), asJSON)
+			}
+			name, err := labArg(args[0])
+			if err != nil {
+				return err
+			}
+			req := launch.Request{Lab: name, MustExist: true}
+			return a.run(c.Context(), req, func(context.Context) error {
+				s, err := lab.ReadStatus(name)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(s)
+				}
+				a.printStatus(s)
+				return nil
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) statusAll(ctx context.Context, asJSON bool) error {
+	// What could not be read is told beside what could.
+	labs, err := a.launcher().Labs(ctx)
+	if asJSON {
+		return errors.Join(a.printJSON(labs), err)
+	}
+	if len(labs) == 0 {
+		fmt.Fprintln(a.out, "no labs are up")
+		return err
+	}
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "LAB\tSTATE\tNODES\tSERVICES\tAGE\tKERNEL\tFILE")
+	for _, l := range labs {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", l.Name, l.Phase, len(l.Nodes), len(l.Services),
+			age(l.Created), l.Kernel, l.Source)
+	}
+	return errors.Join(err, w.Flush())
+}
+
+func age(t time.Time) string { return time.Since(t).Round(time.Second).String() }
+
+func (a *app) printStatus(s *lab.Status) {
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "lab\t%s (%s, %s)\n", s.Name, s.Phase, age(s.Created))
+	if s.Source != "" {
+		fmt.Fprintf(w, "file\t%s\n", s.Source)
+	}
+	fmt.Fprintln(w, "\nNODE\tROLE\tNAMESPACE\tADDRESSES")
+	for _, n := range s.Nodes {
+		addrs := make([]string, len(n.Addresses))
+		for i, addr := range n.Addresses {
+			addrs[i] = addr.String()
+		}
+		ns := n.Namespace
+		if !n.Present {
+			ns += " (gone)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.Name, n.Role, ns, strings.Join(addrs, " "))
+	}
+	if len(s.Services) > 0 {
+		fmt.Fprintln(w, "\nSERVICE\tKEY\tSCHEDULER\tDIRECTORS\tREAL SERVERS")
+	}
+	for _, v := range s.Services {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", v.Name, v.Key, v.Scheduler, strings.Join(v.Directors, " "), strings.Join(v.RealServers, " "))
+	}
+	if len(s.Processes) > 0 {
+		fmt.Fprintln(w, "\nPROCESS\tPID\tSTATE\tLOG")
+	}
+	for _, p := range s.Processes {
+		state := "runs"
+		if !p.Alive {
+			state = "has ended"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", p.What, p.PID, state, p.Log)
+	}
+	w.Flush()
+}

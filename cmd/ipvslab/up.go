@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipvslab/ipvslab/internal/launch"
+	"github.com/ipvslab/ipvslab/lab"
+)
+
+func newUp(a *app) *cobra.Command {
+	var name string
+	var noServices bool
+	c := &cobra.Command{
+		Use:     "up FILE",
+		Short:   "Bring a lab up; it stays until `down`",
+		Example: "  ipvslab up examples/article.yaml\n  ipvslab up --name mine examples/article.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			plan, err := a.openPlan(args[0], name)
+			if err != nil {
+				return err
+			}
+			req := launch.Request{Need: launch.Needs(plan, noServices), NewLab: plan.Name, Background: true}
+			return a.run(c.Context(), req, func(ctx context.Context) error {
+				opts := lab.Options{Agent: lab.Detached, NoServices: noServices, Progress: a.progress()}
+				if _, err := lab.Up(ctx, plan, opts); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.out, "lab %s is up: %d nodes, %d services\n", plan.Name, len(plan.Nodes), len(plan.Services))
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&name, "name", "", "the lab's name, instead of the file's")
+	c.Flags().BoolVar(&noServices, "no-services", false, "leave the directors' tables empty")
+	return c
+}
+
+func newDown(a *app) *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use:   "down LAB...",
+		Short: "Take labs down, by name or by file, from anywhere; what isn't there is no error",
+		Args: func(c *cobra.Command, args []string) error {
+			if all != (len(args) == 0) {
+				return fmt.Errorf("name the labs, or say --all")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if all {
+				return a.launcher().EachLab(c.Context(), func(ctx context.Context, name string) error { return a.down(ctx, name) })
+			}
+			for _, arg := range args {
+				name, err := labArg(arg)
+				if err != nil {
+					return err
+				}
+				req := launch.Request{Lab: name, Argv: []string{"down", name}}
+				if err := a.run(c.Context(), req, func(ctx context.Context) error { return a.down(ctx, name) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&all, "all", false, "every lab that is up")
+	return c
+}
+
+func (a *app) down(ctx context.Context, name string) error {
+	found, err := lab.Down(ctx, name)
+	if err != nil {
+		return err
+	}
+	if found {
+		fmt.Fprintf(a.out, "lab %s is down\n", name)
+	} else {
+		fmt.Fprintf(a.out, "lab %s was not up\n", name)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipvslab/ipvslab/internal/launch"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+func newValidate(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check topology files: every mistake and every surprise, with its place",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			all := topology.Problems{}
+			bad := 0
+			for _, path := range args {
+				plan, problems, err := topology.Open(path, "")
+				all = append(all, problems...)
+				if err != nil {
+					bad++
+					if !isProblems(err) {
+						return usageError{err}
+					}
+				}
+				if !asJSON {
+					a.reportFile(path, plan, problems)
+				}
+			}
+			if asJSON {
+				if err := a.printJSON(all); err != nil {
+					return err
+				}
+			}
+			if bad > 0 {
+				return launch.ExitStatus(exitUsage)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the problems as JSON")
+	return c
+}
+
+func (a *app) reportFile(path string, plan *topology.Plan, problems topology.Problems) {
+	for _, p := range problems {
+		fmt.Fprintln(a.err, p)
+	}
+	if plan != nil {
+		fmt.Fprintf(a.out, "%s: lab %s: %d nodes, %d services, %d scenarios\n",
+			path, plan.Name, len(plan.Nodes), len(plan.Services), len(plan.Scenarios))
+	}
+}
+
+func newPlan(a *app) *cobra.Command {
+	var name string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "plan FILE",
+		Short: "Show what a file becomes, with every default and where it comes from",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			plan, err := a.openPlan(args[0], name)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(plan)
+			}
+			return errors.Join(topology.Describe(a.out, plan))
+		},
+	}
+	c.Flags().StringVar(&name, "name", "", "the lab's name, instead of the file's")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

@@ -1,0 +1,47 @@
+package launch
+
+import (
+	"slices"
+
+	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// Basics are what any lab needs of a kernel, and what `kernel exec` promises.
+var Basics = []string{probe.NetAdmin, probe.SysAdmin, probe.Link("veth"), probe.Link("bridge")}
+
+// links are the features behind a plan's kinds of interface.
+var links = map[topology.InterfaceKind]string{
+	topology.DummyIface: probe.Link("dummy"),
+	topology.IPIPIface:  probe.Link("ipip"),
+	topology.IP6Iface:   probe.Link("ip6tnl"),
+	topology.SITIface:   probe.Link("sit"),
+	topology.GREIface:   probe.Link("gre"),
+	topology.GUEIface:   probe.Link("fou"),
+}
+
+// Needs lists the features that a plan needs of a kernel, each once.
+func Needs(p *topology.Plan, noServices bool) []string {
+	need := slices.Clone(Basics)
+	add := func(f string) {
+		if f != "" && !slices.Contains(need, f) {
+			need = append(need, f)
+		}
+	}
+	for _, n := range p.Nodes {
+		for _, i := range n.Interfaces {
+			add(links[i.Kind])
+		}
+	}
+	if noServices {
+		return need
+	}
+	for _, s := range p.Services {
+		add(probe.IPVS)
+		add(probe.Scheduler(s.Spec.Scheduler))
+		if len(s.Marks) > 0 {
+			add(probe.SkbEdit)
+		}
+	}
+	return need
+}
