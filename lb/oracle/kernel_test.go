@@ -17,6 +17,7 @@ import (
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/oracle"
+	"github.com/ipvslab/ipvslab/lb/oracle/predict"
 )
 
 // needKernel skips unless this kernel has IPVS and lets us use it, and proves
@@ -48,12 +49,15 @@ type pair struct {
 	table    lb.Table
 	model    *oracle.Model
 	service  lb.Service
-	picks    int
+	script   predict.Input // what has happened so far
+	picks    []string      // and what the kernel chose
 }
 
 func newPair(t failer, s lb.Service, v oracle.Variant) *pair {
 	t.Helper()
 	p := &pair{failer: t, service: s}
+	p.script = predict.Input{Service: s, Variant: v}
+	p.script.Service.Destinations = nil
 	var err error
 	if p.director, err = director.Open(); err != nil {
 		t.Fatal(err)
@@ -94,32 +98,39 @@ func (p *pair) change(op lb.Op, d lb.Destination) error {
 }
 
 // both checks that the kernel and the model do or refuse the same change.
-func (p *pair) both(what string, kernel, model error) {
+func (p *pair) both(e predict.Event, kernel, model error) {
 	p.Helper()
 	if (kernel == nil) != (model == nil) {
-		p.Fatalf("%s: kernel says %v, model says %v", what, kernel, model)
+		p.Fatalf("%s: kernel says %v, model says %v", e, kernel, model)
+	}
+	if model == nil {
+		p.note(e)
 	}
 }
 
+func (p *pair) note(e predict.Event) { p.script.Events = append(p.script.Events, e) }
+
 func (p *pair) add(d lb.Destination) {
 	p.Helper()
-	p.both("add", p.change(lb.AddDestination, d), p.model.Add(d))
+	p.both(predict.Event{Verb: predict.Add, Dest: d}, p.change(lb.AddDestination, d), p.model.Add(d))
 }
 
 func (p *pair) edit(d lb.Destination) {
 	p.Helper()
-	p.both("edit", p.change(lb.EditDestination, d), p.model.Edit(d))
+	p.both(predict.Event{Verb: predict.Edit, Dest: d}, p.change(lb.EditDestination, d), p.model.Edit(d))
 }
 
 func (p *pair) remove(k lb.DestKey) {
 	p.Helper()
-	p.both("remove", p.change(lb.DeleteDestination, lb.Destination{DestKey: k}), p.model.Remove(k))
+	p.both(predict.Event{Verb: predict.Remove, Dest: lb.Destination{DestKey: k}}, p.change(lb.DeleteDestination, lb.Destination{DestKey: k}), p.model.Remove(k))
 }
 
 func (p *pair) editService(s lb.Service) {
 	p.Helper()
 	p.service = s
-	p.both("edit service", p.apply(lb.Change{Op: lb.EditService, Service: s}), p.model.EditService(s))
+	if err := errors.Join(p.apply(lb.Change{Op: lb.EditService, Service: s}), p.model.EditService(s)); err != nil {
+		p.Fatal(err)
+	}
 }
 
 func (p *pair) packet(c oracle.Conn, f director.Flags) director.Packet {
@@ -144,7 +155,11 @@ func (p *pair) open(c oracle.Conn) oracle.Outcome {
 	if err != nil {
 		p.Fatal(err)
 	}
-	p.picks++
+	p.note(predict.Event{Verb: predict.Open, Conn: c})
+	p.picks = append(p.picks, "refused")
+	if want.OK {
+		p.picks[len(p.picks)-1] = want.Dest.String()
+	}
 	expected := director.Forwarded
 	if !want.OK {
 		expected = director.Refused
@@ -155,7 +170,7 @@ func (p *pair) open(c oracle.Conn) oracle.Outcome {
 	}
 	if fate != expected || got != goal {
 		p.Fatalf("pick %d of %s: client %v was %s to %v; the model says %v, %t\nmodel: %+v",
-			p.picks, p.service.Scheduler, c.Client, fate, got, want.Dest, want.OK, before)
+			len(p.picks), p.service.Scheduler, c.Client, fate, got, want.Dest, want.OK, before)
 	}
 	return want
 }
@@ -175,6 +190,7 @@ func (p *pair) finish(c oracle.Conn, to lb.DestKey) {
 		if err := p.model.Finish(c); err != nil {
 			p.Fatal(err)
 		}
+		p.note(predict.Event{Verb: predict.Finish, Conn: c})
 	}
 	if fate != want {
 		p.Fatalf("FIN of %v was %s, not %s", c.Client, fate, want)

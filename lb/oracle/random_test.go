@@ -2,6 +2,7 @@ package oracle_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,10 +19,13 @@ import (
 	"github.com/ipvslab/ipvslab/lb/oracle/predict"
 )
 
+// soak is how long the random tester goes on.
+var soak = flag.Duration("soak", 0, "go on with random runs for that long")
+
 // TestRandomRunsInTheKernel plays random events on the kernel and the model,
 // side by side, and stops at the first difference, which rapid shortens. The
-// failure's script can be read by predict. Flags: -rapid.seed, -rapid.checks,
-// -rapid.steps.
+// failure's script can be read by predict. Flags: -soak, -rapid.seed,
+// -rapid.checks, -rapid.steps.
 func TestRandomRunsInTheKernel(t *testing.T) {
 	needKernel(t, probe.IPVS)
 	variant := kernelVariant(t)
@@ -33,28 +37,30 @@ func TestRandomRunsInTheKernel(t *testing.T) {
 		}
 	}
 	marks := features.Has(probe.SkbEdit)
-	rapid.Check(t, func(t *rapid.T) {
-		m := newMachine(t, schedulers, marks, variant)
-		defer m.close()
-		t.Repeat(map[string]func(*rapid.T){
-			"open":      m.open,
-			"open more": m.open, // more often than the others
-			"reopen":    m.reopen,
-			"fin":       m.fin,
-			"add":       m.add,
-			"edit":      m.edit,
-			"remove":    m.remove,
-			"time":      m.passTime,
-			"service":   m.editService,
-			"":          func(*rapid.T) { m.compareCounts() },
+	deadline := time.Now().Add(*soak)
+	for first := true; first || time.Now().Before(deadline) && !t.Failed(); first = false {
+		rapid.Check(t, func(t *rapid.T) {
+			m := newMachine(t, schedulers, marks, variant)
+			defer m.close()
+			t.Repeat(map[string]func(*rapid.T){
+				"open":      m.open,
+				"open more": m.open, // more often than the others
+				"reopen":    m.reopen,
+				"fin":       m.fin,
+				"add":       m.add,
+				"edit":      m.edit,
+				"remove":    m.remove,
+				"time":      m.passTime,
+				"service":   m.editService,
+				"":          func(*rapid.T) { m.compareCounts() },
+			})
 		})
-	})
+	}
 }
 
 // machine is the random tester's state: the pair, and what has been opened.
 type machine struct {
 	*pair
-	script   predict.Input
 	conns    []*openConn
 	protocol lb.Protocol
 	serial   int
@@ -78,7 +84,13 @@ func newMachine(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) *
 		ExpireQuiescentTemplate: rapid.Bool().Draw(t, "expire_quiescent_template"),
 		NoConnReuse:             rapid.Bool().Draw(t, "no conn_reuse_mode"),
 	}
-	m := &machine{script: predict.Input{Service: s, Variant: v}}
+	for range rapid.IntRange(0, 5).Draw(t, "destinations") {
+		d := drawDest(t, family)
+		if d.Lower <= d.Upper && !slices.ContainsFunc(s.Destinations, func(o lb.Destination) bool { return o.DestKey == d.DestKey }) {
+			s.Destinations = append(s.Destinations, d)
+		}
+	}
+	m := &machine{protocol: protocol}
 	m.pair = newPair(&scripted{t, m}, s, v)
 	for key, on := range map[string]bool{
 		"net.ipv4.vs.expire_quiescent_template": v.Settings.ExpireQuiescentTemplate,
@@ -92,7 +104,6 @@ func newMachine(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) *
 			t.Fatal(err)
 		}
 	}
-	m.protocol = protocol
 	return m
 }
 
@@ -123,8 +134,6 @@ func (s *scripted) Fatalf(format string, args ...any) {
 
 func (s *scripted) Fatal(args ...any) { s.T.Helper(); s.Fatalf("%s", fmt.Sprintln(args...)) }
 
-func (m *machine) note(e predict.Event) { m.script.Events = append(m.script.Events, e) }
-
 func (m *machine) open(t *rapid.T) {
 	m.serial++
 	c := kernelClient(m.service.Family, rapid.IntRange(0, 40).Draw(t, "client address"))
@@ -134,7 +143,6 @@ func (m *machine) open(t *rapid.T) {
 	if m.service.FWMark != 0 {
 		c.Virtual = netip.AddrPortFrom(kernelVIP(m.service.Family, rapid.IntRange(1, 6).Draw(t, "virtual address")), 80)
 	}
-	m.note(predict.Event{Verb: predict.Open, Conn: c})
 	out := m.pair.open(c)
 	if out.OK && (m.protocol != lb.UDP || m.service.Flags&lb.OnePacket == 0) {
 		m.conns = append(m.conns, &openConn{Conn: c, to: out.Dest})
@@ -147,7 +155,6 @@ func (m *machine) reopen(t *rapid.T) {
 	if !m.present(c.to) && (!c.ended || m.script.Variant.Settings.NoConnReuse || m.service.Timeout > 0) {
 		t.Skip("its packets are dropped")
 	}
-	m.note(predict.Event{Verb: predict.Open, Conn: c.Conn})
 	out := m.pair.open(c.Conn)
 	if !out.OK {
 		m.conns = slices.DeleteFunc(m.conns, func(o *openConn) bool { return o == c })
@@ -160,10 +167,7 @@ func (m *machine) fin(t *rapid.T) {
 	if m.protocol != lb.TCP || c.ended {
 		t.Skip("nothing to end")
 	}
-	if m.present(c.to) {
-		m.note(predict.Event{Verb: predict.Finish, Conn: c.Conn})
-		c.ended = true
-	}
+	c.ended = m.present(c.to)
 	m.finish(c.Conn, c.to)
 }
 
@@ -174,8 +178,8 @@ func (m *machine) drawConn(t *rapid.T) *openConn {
 	return m.conns[rapid.IntRange(0, len(m.conns)-1).Draw(t, "connection")]
 }
 
-func (m *machine) drawDest(t *rapid.T) lb.Destination {
-	d := kernelServer(m.service.Family, rapid.IntRange(1, 6).Draw(t, "server"), 0)
+func drawDest(t *rapid.T, f lb.Family) lb.Destination {
+	d := kernelServer(f, rapid.IntRange(1, 6).Draw(t, "server"), 0)
 	d.Weight = rapid.SampledFrom([]int32{0, 1, 2, 3, 4, 6, 10, 100, 999}).Draw(t, "weight")
 	if rapid.IntRange(0, 2).Draw(t, "thresholds") == 0 {
 		d.Upper = uint32(rapid.IntRange(1, 12).Draw(t, "upper"))
@@ -184,31 +188,17 @@ func (m *machine) drawDest(t *rapid.T) lb.Destination {
 	return d
 }
 
-func (m *machine) add(t *rapid.T) {
-	d := m.drawDest(t)
-	if !m.present(d.DestKey) {
-		m.note(predict.Event{Verb: predict.Add, Dest: d})
-	}
-	m.pair.add(d) // also one that is there already: both must refuse
-}
+// add may add one that is there already: both must refuse.
+func (m *machine) add(t *rapid.T) { m.pair.add(drawDest(t, m.service.Family)) }
 
-func (m *machine) edit(t *rapid.T) {
-	d := m.drawDest(t)
-	if m.present(d.DestKey) {
-		m.note(predict.Event{Verb: predict.Edit, Dest: d})
-	}
-	m.pair.edit(d)
-}
+func (m *machine) edit(t *rapid.T) { m.pair.edit(drawDest(t, m.service.Family)) }
 
 func (m *machine) remove(t *rapid.T) {
-	d := kernelServer(m.service.Family, rapid.IntRange(1, 6).Draw(t, "server"), 0)
-	if m.present(d.DestKey) {
-		m.note(predict.Event{Verb: predict.Remove, Dest: d})
-	}
-	m.pair.remove(d.DestKey)
+	m.pair.remove(kernelServer(m.service.Family, rapid.IntRange(1, 6).Draw(t, "server"), 0).DestKey)
 }
 
-// editService keeps the scheduler: its state must live on.
+// editService keeps the scheduler: its state must live on. A script can't say
+// it, so the printed one begins with the service's last form.
 func (m *machine) editService(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "rarely") != 0 {
 		t.Skip("not now")
@@ -218,6 +208,7 @@ func (m *machine) editService(t *rapid.T) {
 		s.Flags = lb.Flags(rapid.SampledFrom([]uint32{0, 0x8, 0x10, 0x18}).Draw(t, "flags"))
 	}
 	m.pair.editService(s)
+	m.script.Service.Flags = s.Flags
 }
 
 // passTime has a few connections expire: their timers are set to a second by

@@ -16,6 +16,7 @@ import (
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/oracle"
+	"github.com/ipvslab/ipvslab/lb/oracle/predict"
 )
 
 // picksInARow is how many picks of each scheduler must agree.
@@ -70,7 +71,13 @@ func TestEachPickInTheKernel(t *testing.T) {
 				s.Key = lb.MarkKey(r.mark, r.family)
 			}
 			start := time.Now()
-			drive(t, r, s, variant, rand.New(rand.NewPCG(uint64(i), 7)))
+			if *update {
+				r.picks = min(r.picks, 150)
+			}
+			script, picks := drive(t, r, s, variant, rand.New(rand.NewPCG(uint64(i), 7)))
+			if *update {
+				record(t, r, script, picks)
+			}
 			t.Logf("%d picks in %v", r.picks, time.Since(start))
 		})
 	}
@@ -83,7 +90,7 @@ type liveConn struct {
 
 // drive opens connections until there are enough, ends some of them, and now
 // and then changes the destinations.
-func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) {
+func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) (predict.Input, []string) {
 	for n := range 5 {
 		s.Destinations = append(s.Destinations, kernelServer(s.Family, n+1, int32(1+r.IntN(5))))
 	}
@@ -106,7 +113,7 @@ func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) 
 			}
 			live = slices.Delete(live, i, i+1)
 		}
-		if r.IntN(50) == 0 {
+		if r.IntN(20) == 0 {
 			alter(p, r)
 		}
 		if n%1000 == 0 {
@@ -114,6 +121,7 @@ func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) 
 		}
 	}
 	p.compareCounts()
+	return p.script, p.picks
 }
 
 // alter adds, edits or removes a destination.
