@@ -77,7 +77,7 @@ func (c *conn) send(l *loop) {
 		request = l.last
 	}
 	c.state = stateSending
-	switch _, err := unix.Write(c.fd, request); {
+	switch _, err := rawWrite(c.fd, request); {
 	case errors.Is(err, unix.EAGAIN):
 		c.watch(l, unix.EPOLLOUT)
 	case err != nil:
@@ -89,7 +89,7 @@ func (c *conn) send(l *loop) {
 }
 
 func (c *conn) read(l *loop) {
-	n, err := unix.Read(c.fd, l.scratch[:])
+	n, err := rawRead(c.fd, l.scratch[:])
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return
 	}
@@ -133,7 +133,7 @@ func (c *conn) answered(l *loop) {
 	}
 	c.rec.Latency = l.now - c.rec.Opened
 	if l.spec.Protocol == TCP {
-		if _, err := unix.Write(c.fd, l.last); err != nil {
+		if _, err := rawWrite(c.fd, l.last); err != nil {
 			c.failWith(l, err)
 			return
 		}
@@ -142,7 +142,7 @@ func (c *conn) answered(l *loop) {
 }
 
 func (c *conn) awaitEOF(l *loop) {
-	n, err := unix.Read(c.fd, l.scratch[:])
+	n, err := rawRead(c.fd, l.scratch[:])
 	switch {
 	case errors.Is(err, unix.EAGAIN), n > 0:
 	case err != nil:
@@ -222,7 +222,7 @@ func (c *conn) shut(l *loop, how CloseMode) error {
 		l.free = append(l.free, c.slot)
 		c.slot, c.interest = -1, 0
 	}
-	return errors.Join(err, unix.Close(c.fd))
+	return errors.Join(err, rawClose(c.fd))
 }
 
 // watch asks for events.
@@ -242,7 +242,7 @@ func (c *conn) watch(l *loop, events uint32) {
 		l.slots[c.slot] = c
 	}
 	c.interest = events
-	if err := unix.EpollCtl(l.epollFD, op, c.fd, &unix.EpollEvent{Events: events, Fd: c.slot}); err != nil {
+	if err := rawEpollCtl(l.epollFD, op, c.fd, &unix.EpollEvent{Events: events, Fd: c.slot}); err != nil {
 		c.failWith(l, err)
 	}
 }
@@ -252,7 +252,7 @@ func (c *conn) unwatch(l *loop) {
 	if c.slot < 0 {
 		return
 	}
-	_ = unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_DEL, c.fd, nil) // it is in the set, see watch
+	_ = rawEpollCtl(l.epollFD, unix.EPOLL_CTL_DEL, c.fd, nil) // it is in the set, see watch
 	l.slots[c.slot] = nil
 	l.free = append(l.free, c.slot)
 	c.slot, c.interest = -1, 0

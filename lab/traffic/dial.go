@@ -17,6 +17,7 @@ const stockSize = 64
 type stock struct {
 	enter Enter
 	spec  Spec
+	to    *rawAddr
 	fds   []int
 }
 
@@ -77,7 +78,7 @@ func (s *stock) dial(fd int, source netip.AddrPort) error {
 			return err
 		}
 	}
-	err := unix.Connect(fd, sockaddr(s.spec.To))
+	err := rawConnect(fd, s.to)
 	if errors.Is(err, unix.EINPROGRESS) {
 		return nil
 	}
@@ -124,9 +125,7 @@ func (l *loop) openOne(hint int) error {
 		return nil
 	}
 	if !l.spec.SumsOnly {
-		if sa, err := unix.Getsockname(fd); err == nil {
-			c.rec.Source = addrPort(sa)
-		}
+		c.rec.Source = rawSource(fd)
 	}
 	l.queue = append(l.queue, c)
 	c.begin(l)

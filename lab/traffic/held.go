@@ -38,7 +38,7 @@ func (l *loop) check(ctx context.Context, conns []*conn) ([]Connection, error) {
 		line := "check " + strconv.Itoa(c.rec.Index) + "\n"
 		c.check.want = []byte(line)
 		c.state = stateReading
-		if _, err := unix.Write(c.fd, c.check.want); err != nil {
+		if _, err := rawWrite(c.fd, c.check.want); err != nil {
 			c.failWith(l, err)
 			continue
 		}
@@ -163,7 +163,7 @@ func (l *loop) closeByServer(ctx context.Context, conns []*conn) error {
 // awaitClose has one connection closed by its server. One after the other
 // keeps the order of the FINs.
 func (c *conn) awaitClose(ctx context.Context, l *loop) error {
-	if _, err := unix.Write(c.fd, l.last); err != nil {
+	if _, err := rawWrite(c.fd, l.last); err != nil {
 		return err
 	}
 	c.state, l.queue = stateDone, nil // this one isn't the loop's to finish
@@ -171,7 +171,7 @@ func (c *conn) awaitClose(ctx context.Context, l *loop) error {
 	l.tick()
 	limit := l.now + l.spec.Timeout
 	for {
-		n, err := unix.Read(c.fd, l.scratch[:])
+		n, err := rawRead(c.fd, l.scratch[:])
 		switch {
 		case n > 0:
 			continue

@@ -64,7 +64,7 @@ func newLoop(enter Enter, spec Spec) (*loop, error) {
 	}
 	l := &loop{
 		spec: spec, epoll: f, epollFD: fd, raw: raw, base: time.Now(),
-		stock: stock{enter: enter, spec: spec},
+		stock: stock{enter: enter, spec: spec, to: newRawAddr(spec.To)},
 		names: map[string]string{}, held: map[int]*conn{}, result: newResult(spec),
 	}
 	l.request, l.last = requests(spec)
@@ -183,7 +183,7 @@ func (l *loop) step(ctx context.Context, next time.Duration) error {
 
 // poll collects events; it is called until it has some.
 func (l *loop) poll(fd uintptr) bool {
-	l.nevents, l.waitErr = unix.EpollWait(int(fd), l.events[:], 0)
+	l.nevents, l.waitErr = rawEpollWait(int(fd), l.events[:])
 	if l.waitErr == unix.EINTR {
 		l.waitErr = nil
 	}
