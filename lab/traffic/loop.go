@@ -103,6 +103,7 @@ func (l *loop) open(ctx context.Context, n int) error {
 				break
 			}
 			failure = l.openOne(l.left(n, first))
+			l.progress(n, started, false)
 		}
 		if l.waiting == 0 && next == 0 {
 			return errors.Join(failure, ctx.Err())

@@ -36,6 +36,9 @@ func rawClose(fd int) error {
 	return err
 }
 
+// rawYield lets other processes run (sched_yield(2)).
+func rawYield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
 func rawEpollWait(fd int, events []unix.EpollEvent) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
