@@ -45,7 +45,10 @@ type Spec struct {
 	HalfOpen bool `json:"halfOpen,omitempty"`
 
 	// Sources are taken in turn; port zero lets the kernel choose one. An
-	// address must be local to the node: see [PlanSources].
+	// address must be local to the node: see [PlanSources]. To hold more than
+	// 14,000 connections to one destination give several: with half of
+	// net.ipv4.ip_local_port_range in use the kernel's search for a free port
+	// takes milliseconds (__inet_hash_connect tries one parity first).
 	Sources []netip.AddrPort `json:"sources,omitempty"`
 
 	// Requests per connection (HTTP, kept alive) or datagrams (UDP); zero: one.
