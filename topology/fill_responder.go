@@ -64,7 +64,7 @@ func (p *planner) addResponder(n *node, d *destination, r portRange) {
 		resp := Responder{Protocol: "http", Port: uint16(port), Identity: n.Name, Origin: why}
 		if r.proto == lb.UDP {
 			resp.Protocol = "udp"
-			if d.Forward != lb.NAT {
+			if d.Forward != lb.NAT && hasAddress(n.Node, r.vip) {
 				resp.Addrs = []netip.Addr{r.vip} // else it would answer from its own address
 			}
 		}

@@ -140,7 +140,7 @@ func tunnelFor(d *destination, vip netip.Addr) Interface {
 	case d.Tunnel.Type == lb.GRE:
 		itf.Name, itf.Kind = "gre1", GREIface
 	case outer6:
-		itf.Name, itf.Kind, itf.Local = "ip6tnl0", IP6Iface, netip.Addr{}
+		itf.Name, itf.Kind = "ip6tnl1", IP6Iface
 	case inner6:
 		itf.Name, itf.Kind, itf.Local = "sit0", SITIface, netip.Addr{}
 	default:

@@ -36,6 +36,7 @@ func (p *planner) lintNode(n *node) {
 			p.warn(MTUMismatch, path, "set the network's mtu", "MTU %d on network %q, which has %d", itf.MTU, net.Name, net.MTU)
 		}
 	}
+	p.lintListeners(n)
 	for _, e := range n.spec.Sysctls {
 		if e.Value == inherit {
 			p.warn(HostSysctls, join(n.path+".sysctls", e.Key), "say a value", "the setting depends on the host")

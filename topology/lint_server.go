@@ -51,6 +51,22 @@ func mtuTowards(p *planner, n *node, a netip.Addr) int {
 	return 0
 }
 
+// lintListeners refuses servers that can't bind their address: nothing would
+// come up.
+func (p *planner) lintListeners(n *node) {
+	if n.spec.Serve == nil {
+		return
+	}
+	for i, r := range *n.spec.Serve {
+		path := n.path + ".serve[" + itoa(i) + "].address"
+		for j, a := range r.Address {
+			if !a.IsLoopback() && !hasAddress(n.Node, a) {
+				p.errorf(indexed(path, path, j, p), "take one of its own, or leave address out", "node %q has no address %s", n.Name, a)
+			}
+		}
+	}
+}
+
 // lintServers looks for a server behind every real port.
 func (p *planner) lintServers(d *destination) {
 	n := d.node
