@@ -130,7 +130,9 @@ func (p *planner) fillVIPs() {
 }
 
 // tunnelFor is the link that decapsulates a destination's packets for a VIP.
-// tunl0, ip6tnl0 and sit0 are the kernel's own devices for any remote end.
+// tunl0 and sit0 are the kernel's own devices for any remote end. Its ip6tnl0
+// takes IPv6 alone (ip6_fb_tnl_dev_init), so IPv6 gets a device of its own; a
+// name without number is completed by freeName.
 func tunnelFor(d *destination, vip netip.Addr) Interface {
 	outer6, inner6 := d.Addr.Is6(), vip.Is6()
 	itf := Interface{Local: d.Addr}
@@ -138,9 +140,9 @@ func tunnelFor(d *destination, vip netip.Addr) Interface {
 	case d.Tunnel.Type == lb.GUE:
 		itf.Name, itf.Kind, itf.Port = "gue"+itoa(int(d.Tunnel.Port)), GUEIface, d.Tunnel.Port
 	case d.Tunnel.Type == lb.GRE:
-		itf.Name, itf.Kind = "gre1", GREIface
+		itf.Name, itf.Kind = "gre", GREIface
 	case outer6:
-		itf.Name, itf.Kind = "ip6tnl1", IP6Iface
+		itf.Name, itf.Kind = "ip6tnl", IP6Iface
 	case inner6:
 		itf.Name, itf.Kind, itf.Local = "sit0", SITIface, netip.Addr{}
 	default:
@@ -187,6 +189,7 @@ func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
 		if carrier := onLink(n.Node, d.Addr); carrier != nil {
 			want.MTU = carrier.MTU - overhead(d)
 		}
+		want.Name = freeName(n, want.Name)
 		n.Interfaces = append(n.Interfaces, want)
 		n.ifPath[want.Name] = n.path
 		itf = &n.Interfaces[len(n.Interfaces)-1]
@@ -204,9 +207,24 @@ func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
 // findTunnel is the node's link that decapsulates the same, or nil.
 func findTunnel(n *Node, want Interface) *Interface {
 	for i := range n.Interfaces {
-		if itf := &n.Interfaces[i]; itf.Kind == want.Kind && itf.Port == want.Port {
+		itf := &n.Interfaces[i]
+		anyEnd := !itf.Local.IsValid() || itf.Local == want.Local
+		if itf.Kind == want.Kind && itf.Port == want.Port && anyEnd {
 			return itf
 		}
 	}
 	return nil
+}
+
+// freeName completes a tunnel's name with the first number that the node has
+// not taken; a name that ends in one is that of a device there can be one of.
+func freeName(n *node, name string) string {
+	if last := name[len(name)-1]; '0' <= last && last <= '9' && n.ifPath[name] == "" {
+		return name
+	}
+	for i := 1; ; i++ {
+		if try := name + itoa(i); n.ifPath[try] == "" {
+			return try
+		}
+	}
 }

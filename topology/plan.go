@@ -73,7 +73,7 @@ const (
 	VethIface  InterfaceKind = "veth"
 	DummyIface InterfaceKind = "dummy"
 	IPIPIface  InterfaceKind = "ipip"   // IPv4 in IPv4: tunl0 is the kernel's own fallback device
-	IP6Iface   InterfaceKind = "ip6tnl" // anything in IPv6: ip6tnl0 likewise
+	IP6Iface   InterfaceKind = "ip6tnl" // anything in IPv6: ip6tnl0 likewise, but for IPv6 only
 	SITIface   InterfaceKind = "sit"    // IPv6 in IPv4: sit0 likewise
 	GREIface   InterfaceKind = "gre"
 	GUEIface   InterfaceKind = "gue" // an ipip device with fou/gue decapsulation on Port

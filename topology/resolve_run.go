@@ -62,7 +62,7 @@ func (p *planner) checkRoute(n *node, path string, r Route) {
 }
 
 // fallbackTunnels are links that a role may bring later.
-var fallbackTunnels = []string{"tunl0", "ip6tnl0", "sit0", "gre1"}
+var fallbackTunnels = []string{"tunl0", "ip6tnl1", "sit0", "gre1"}
 
 func (p *planner) checkDeviceOrTunnel(n *node, path, name string) {
 	if !slices.Contains(fallbackTunnels, name) {

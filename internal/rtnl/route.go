@@ -9,7 +9,10 @@ import (
 )
 
 // AddAddress puts an address on the interface with that index. IPv6 addresses are
-// usable at once: no duplicate address detection (RFC 4862, section 5.4).
+// usable at once: no duplicate address detection (RFC 4862, section 5.4). One
+// without a network around it (/128, a VIP) is deprecated from the start, as
+// keepalived adds it: RFC 6724 would else prefer it as the source of the node's
+// own packets, and a real server drops a tunnel packet that comes from its VIP.
 func AddAddress(name string, index int, p netip.Prefix) Request {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	msg := nl.NewIfAddrmsg(family(p.Addr()))
@@ -21,8 +24,19 @@ func AddAddress(name string, index int, p netip.Prefix) Request {
 	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, addr))
 	if p.Addr().Is6() {
 		req.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD)))
+		if p.IsSingleIP() {
+			req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, deprecated()))
+		}
 	}
 	return Request{What: fmt.Sprintf("add address %s to %s", p, name), msg: req}
+}
+
+// deprecated is a struct ifa_cacheinfo (include/uapi/linux/if_addr.h) with a
+// preferred lifetime of zero and an infinite valid one.
+func deprecated() []byte {
+	info := make([]byte, 16)
+	copy(info[4:], nl.Uint32Attr(^uint32(0)))
+	return info
 }
 
 // Route is a route to be added; see ip-route(8). Index is the device's, zero
