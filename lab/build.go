@@ -47,6 +47,15 @@ type pairEnd struct {
 // namespace (nine as of Linux 6.12).
 const firstIndex = 16
 
+// The two ends of a cable must have different indices: else the kernel holds
+// them for the same device and takes up to a second to notice that a cable works
+// (net/core/link_watch.c: linkwatch_urgent_event). So bridges' ports count from
+// firstPort, and the second end of a cable between nodes is shifted.
+const (
+	firstPort = 1000
+	pairShift = 500
+)
+
 // build makes everything in order. What it made when it fails is tearDown's.
 func (b *builder) build(ctx context.Context) error {
 	defer b.release()
@@ -158,7 +167,7 @@ func (b *builder) onSwitch(fn func(*rtnl.Conn) error) error {
 // planCables lays out bridges and cables: their names and indices.
 func (b *builder) planCables() error {
 	b.bridges, b.cables, b.paired = map[string]rtnl.End{}, map[string]cable{}, map[string][]pairEnd{}
-	index := firstIndex
+	index, port := firstIndex, firstPort
 	for _, n := range b.plan.Networks {
 		switch n.Kind {
 		case topology.Segment:
@@ -179,6 +188,7 @@ func (b *builder) planCables() error {
 				return fmt.Errorf("node %s: %w", node.Name, err)
 			}
 			if ends, ok := b.paired[iface.Network]; ok {
+				end.Index += pairShift * len(ends)
 				b.paired[iface.Network] = append(ends, pairEnd{node, end, iface.Down})
 				continue
 			}
@@ -186,12 +196,12 @@ func (b *builder) planCables() error {
 			if !ok {
 				return fmt.Errorf("node %s: interface %s: no network %q", node.Name, iface.Name, iface.Network)
 			}
-			port := rtnl.End{
-				Name: portName(node.Name, iface.Name, index), Index: index, MTU: end.MTU,
+			here := rtnl.End{
+				Name: portName(node.Name, iface.Name, port), Index: port, MTU: end.MTU,
 				Alias: node.Name + ":" + iface.Name, Master: bridge.Index, Up: true,
 			}
-			b.cables[cableName(node.Name, iface.Name)] = cable{port, end}
-			index++
+			b.cables[cableName(node.Name, iface.Name)] = cable{here, end}
+			port++
 		}
 	}
 	return nil

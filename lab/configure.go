@@ -61,7 +61,6 @@ func (c *configurer) interfaces(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.index[iface.Name] = end.Index
 		switch iface.Kind {
 		case topology.VethIface:
 			err = c.control.NoTxChecksum(iface.Name)
@@ -70,6 +69,9 @@ func (c *configurer) interfaces(ctx context.Context) error {
 		default:
 			err = c.tunnel(ctx, iface, end)
 		}
+		if err == nil {
+			c.index[iface.Name], err = c.control.Index(iface.Name)
+		}
 		if err != nil {
 			return err
 		}
@@ -77,7 +79,7 @@ func (c *configurer) interfaces(ctx context.Context) error {
 	return nil
 }
 
-func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end rtnl.End) (err error) {
+func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end rtnl.End) error {
 	kind := string(iface.Kind)
 	if iface.Kind == topology.GUEIface {
 		kind = string(topology.IPIPIface)
@@ -85,12 +87,7 @@ func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end r
 			return err
 		}
 	}
-	t := rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote}
-	if err := c.conn.AddTunnel(ctx, t); err != nil {
-		return err
-	}
-	c.index[iface.Name], err = c.control.Index(iface.Name)
-	return err
+	return c.conn.AddTunnel(ctx, rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote})
 }
 
 func (c *configurer) sysctls() []rtnl.Sysctl {

@@ -169,8 +169,8 @@ func TestDownEndsProcesses(t *testing.T) {
 	nothingLeft(t, dir, l.Name())
 }
 
-// A goroutine of ours that is inside keeps the lab from ending; that is said.
-func TestDownNamesItself(t *testing.T) {
+// Nobody ends a lab from within, and a goroutine of ours that is inside is named.
+func TestDownFromInside(t *testing.T) {
 	needRoot(t)
 	stateRoot(t)
 	l := up(t, plan(t, "nat.yaml", labName("self")), lab.Options{NoServices: true})
@@ -178,18 +178,40 @@ func TestDownNamesItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = client.Do(func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		return l.Down(ctx)
-	})
-	if err == nil || !strings.Contains(err.Error(), "this very process") {
-		t.Errorf("got %v", err)
+	if err := client.Do(func() error { return l.Down(t.Context()) }); !errors.Is(err, lab.ErrInside) {
+		t.Errorf("from inside: got %v, want ErrInside", err)
 	}
-	// From the outside, and again, it works.
+	cmd := client.Command(t.Context(), exe(t))
+	cmd.Env = append(cmd.Env, "LAB_TEST_VERB=down", "LAB_TEST_NAME="+l.Name())
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "leave it first") {
+		t.Errorf("from a command: %v\n%s", err, out)
+	}
+	inside, leave, left := make(chan bool), make(chan bool), make(chan error)
+	go func() {
+		left <- client.Do(func() error { close(inside); <-leave; return nil })
+	}()
+	<-inside
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.Down(ctx); err == nil || !strings.Contains(err.Error(), "this very process") {
+		t.Errorf("with another goroutine inside: got %v", err)
+	}
+	close(leave)
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
 	if err := l.Down(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+func exe(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestCommands(t *testing.T) {

@@ -60,8 +60,8 @@ func (p process) alive() bool {
 // it can hit another one. fs.ErrNotExist: it has ended.
 func (p process) open() (*os.File, error) {
 	fd, err := unix.PidfdOpen(p.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil, fs.ErrNotExist
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+		return nil, fs.ErrNotExist // EINVAL: the number is a thread's now
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", p.PID, err)

@@ -64,9 +64,10 @@ func present(names []string) (map[netns.ID]string, error) {
 	return spaces, errors.Join(errs...)
 }
 
-// notInside refuses to kill whoever asks.
+// notInside refuses to kill whoever asks: a command that runs in the lab, or a
+// function that was called by Node.Do.
 func notInside(spaces map[netns.ID]string) error {
-	own, err := netns.OpenPath("/proc/self/ns/net")
+	own, err := netns.Current()
 	if err != nil {
 		return fmt.Errorf("open this process's network namespace: %w", err)
 	}
