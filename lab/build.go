@@ -254,7 +254,8 @@ func (b *builder) plugIn(ctx context.Context, node *topology.Node) error {
 func (b *builder) configure(ctx context.Context, node *topology.Node) error {
 	settings := <-b.settings
 	defer func() { b.settings <- settings }()
-	return (&configurer{node: node, settings: settings, noServices: b.opts.NoServices}).run(ctx)
+	c := &configurer{node: node, services: b.plan.Services, settings: settings, noServices: b.opts.NoServices}
+	return c.run(ctx)
 }
 
 func (b *builder) isPaired(node *topology.Node) bool {

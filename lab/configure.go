@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ipvslab/ipvslab/internal/rtnl"
@@ -16,7 +17,8 @@ import (
 type configurer struct {
 	node       *topology.Node
 	settings   *rtnl.Settings
-	noServices bool // settings of IPVS may then be missing
+	services   []topology.Service // the plan's
+	noServices bool               // settings of IPVS may then be missing
 
 	conn    *rtnl.Conn
 	control *rtnl.Control
@@ -87,7 +89,17 @@ func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end r
 			return err
 		}
 	}
-	return c.conn.AddTunnel(ctx, rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote})
+	err := c.conn.AddTunnel(ctx, rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote})
+	if err == nil {
+		end.Index, err = c.control.Index(iface.Name) // of a fallback device it isn't ours to choose
+	}
+	if err == nil && end.MTU == 0 {
+		end.MTU, err = c.control.MTU(iface.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return c.conn.WakeIPv6(ctx, end)
 }
 
 func (c *configurer) sysctls() []rtnl.Sysctl {
@@ -142,4 +154,28 @@ func (c *configurer) routes() ([]rtnl.Request, error) {
 	return reqs, nil
 }
 
-func (c *configurer) marks() error { return nil }
+// marks sets the firewall marks of the services that the node carries, on all
+// interfaces through which clients' packets may come.
+func (c *configurer) marks() error {
+	var marks []rtnl.Mark
+	for _, s := range c.services {
+		if !slices.Contains(s.Directors, c.node.Name) {
+			continue
+		}
+		for _, m := range s.Marks {
+			marks = append(marks, rtnl.Mark{
+				Value: s.Spec.FWMark, Protocol: uint8(m.Protocol), Addr: m.Addr, First: m.First, Last: m.Last,
+			})
+		}
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	var indices []int
+	for _, iface := range c.node.Interfaces {
+		if iface.Kind == topology.VethIface {
+			indices = append(indices, c.index[iface.Name])
+		}
+	}
+	return rtnl.SetMarks(indices, marks)
+}

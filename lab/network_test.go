@@ -1,11 +1,16 @@
 package lab_test
 
 import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
+	"golang.org/x/sys/unix"
 )
 
 // client === router -- lan -- A_very-long_node-name-1, 2b.
@@ -110,6 +115,62 @@ func TestUpFails(t *testing.T) {
 					}
 				}
 				nothingLeft(t, dir, p.Name)
+			}
+		})
+	}
+}
+
+// Every kind of interface there is, each where the kernel has it.
+func TestInterfaceKinds(t *testing.T) {
+	needRoot(t)
+	dir := stateRoot(t)
+	addr := netip.MustParseAddr
+	for name, test := range map[string]struct {
+		iface topology.Interface
+		want  string // of ip -d link
+	}{
+		"dummy":           {topology.Interface{Name: "d0", Kind: topology.DummyIface, MAC: "02:00:00:00:00:07", MTU: 1400}, "mtu 1400"},
+		"ipip fallback":   {topology.Interface{Name: "tunl0", Kind: topology.IPIPIface, MTU: 1480}, "ipip any"},
+		"ip6tnl fallback": {topology.Interface{Name: "ip6tnl0", Kind: topology.IP6Iface}, "ip6tnl"},
+		"sit fallback":    {topology.Interface{Name: "sit0", Kind: topology.SITIface}, "sit"},
+		"gre fallback":    {topology.Interface{Name: "gre0", Kind: topology.GREIface}, "gre"},
+		"ipip": {topology.Interface{Name: "t1", Kind: topology.IPIPIface, Local: addr("10.9.9.11"), Remote: addr("10.9.9.12"), MTU: 1300},
+			"ipip remote 10.9.9.12 local 10.9.9.11"},
+		"gre": {topology.Interface{Name: "t.1", Kind: topology.GREIface, Remote: addr("10.9.9.12")}, "gre remote 10.9.9.12 local any"},
+		"sit": {topology.Interface{Name: "t1", Kind: topology.SITIface, Local: addr("10.9.9.11")}, "local 10.9.9.11"},
+		"ip6tnl": {topology.Interface{Name: "t1", Kind: topology.IP6Iface, Local: addr("fd00:9::11"), Remote: addr("fd00:9::12")},
+			"ip6tnl any remote fd00:9::12 local fd00:9::11"},
+		"gue": {topology.Interface{Name: "tunl0", Kind: topology.GUEIface, Port: 6080}, "ipip any"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plan(t, "dual.yaml", labName("kind"))
+			iface := test.iface
+			iface.Addresses = []topology.Address{{Prefix: netip.MustParsePrefix("10.99.1.1/32")}}
+			node := &p.Nodes[2]
+			node.Interfaces = append(node.Interfaces, iface)
+			node.Routes = append(node.Routes, topology.Route{To: netip.MustParsePrefix("10.77.0.0/16"), Device: iface.Name})
+			l, err := lab.Up(t.Context(), p, lab.Options{})
+			t.Cleanup(func() { lab.Down(context.Background(), p.Name) })
+			// What the kernel says to a link type, or to a family, that it doesn't know.
+			missing := errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT)
+			if missing && os.Getenv("IPVSLAB_REQUIRE_KERNEL") != "1" {
+				nothingLeft(t, dir, p.Name)
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := run(t, l, node.Name, "ip -d address show "+iface.Name+"; ip route; cat /proc/net/udp")
+			for _, want := range []string{test.want, ",UP", "inet 10.99.1.1/32", "10.77.0.0/16 dev " + iface.Name} {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in:\n%s", want, out)
+				}
+			}
+			if test.iface.Port != 0 && !strings.Contains(out, ":17C0 ") {
+				t.Errorf("nothing listens on port 6080:\n%s", out)
+			}
+			if err := l.Down(t.Context()); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

@@ -35,6 +35,18 @@ func (c *Control) Index(name string) (int, error) {
 	return int(ifr.Uint32()), nil
 }
 
+// MTU reads an interface's MTU in bytes.
+func (c *Control) MTU(name string) (int, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, fmt.Errorf("read MTU of %q: %w", name, err)
+	}
+	if err := unix.IoctlIfreq(c.fd, unix.SIOCGIFMTU, ifr); err != nil {
+		return 0, fmt.Errorf("read MTU of %s: %w", name, err)
+	}
+	return int(ifr.Uint32()), nil
+}
+
 // ethtoolValue is struct ethtool_value (include/uapi/linux/ethtool.h).
 type ethtoolValue struct{ cmd, data uint32 }
 

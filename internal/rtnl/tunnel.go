@@ -25,7 +25,6 @@ var fallbacks = map[string]string{"ipip": "tunl0", "ip6tnl": "ip6tnl0", "sit": "
 
 // AddTunnel makes a tunnel device, down, in the connection's namespace. The
 // kernel's fallback device of that name is taken as it is; it can't have ends.
-// The MTU is set either way.
 func (c *Conn) AddTunnel(ctx context.Context, t Tunnel) error {
 	req, err := newTunnel(t)
 	if err != nil {
@@ -42,6 +41,19 @@ func (c *Conn) AddTunnel(ctx context.Context, t Tunnel) error {
 		return err
 	}
 	return nil
+}
+
+// ipv6MinMTU is the least MTU of an IPv6 link (RFC 8200, section 5).
+const ipv6MinMTU = 1280
+
+// WakeIPv6 makes the kernel set up IPv6, with its settings, on a device that is
+// down: the fallback devices have no MTU yet when they are made, and so get none
+// (net/ipv6/addrconf.c: addrconf_notify). A change of the MTU makes up for it.
+func (c *Conn) WakeIPv6(ctx context.Context, e End) error {
+	if e.MTU < ipv6MinMTU {
+		return nil
+	}
+	return c.Apply(ctx, SetLink(End{Name: e.Name, Index: e.Index, MTU: ipv6MinMTU}), SetLink(End{Name: e.Name, Index: e.Index, MTU: e.MTU}))
 }
 
 func newTunnel(t Tunnel) (Request, error) {
@@ -68,19 +80,25 @@ func newTunnel(t Tunnel) (Request, error) {
 
 // AddGUE opens a UDP port for Generic UDP Encapsulation in the namespace of the
 // calling thread: what arrives on it is unwrapped and handed to the tunnel
-// devices (net/ipv4/fou_core.c).
+// devices (net/ipv4/fou_core.c). The message is our own because the library's
+// names a protocol, 0, which kernels refuse by now.
 func AddGUE(port uint16, ipv6 bool) error {
-	h, err := netlink.NewHandle(unix.NETLINK_GENERIC)
+	what := fmt.Sprintf("open UDP port %d for GUE", port)
+	family, err := netlink.GenlFamilyGet(netlink.FOU_GENL_NAME)
 	if err != nil {
-		return fmt.Errorf("open generic netlink socket: %w", err)
+		return fmt.Errorf("%s (needs the kernel module fou): %w", what, err)
 	}
-	defer h.Close()
-	fou := netlink.Fou{Family: unix.AF_INET, Port: int(port), EncapType: netlink.FOU_ENCAP_GUE}
+	af := uint8(unix.AF_INET)
 	if ipv6 {
-		fou.Family = unix.AF_INET6
+		af = unix.AF_INET6
 	}
-	if err := h.FouAdd(fou); err != nil {
-		return fmt.Errorf("open UDP port %d for GUE (needs the kernel module fou): %w", port, err)
+	req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
+	req.AddData(&nl.Genlmsg{Command: netlink.FOU_CMD_ADD, Version: 1})
+	req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_PORT, nl.BEUint16Attr(port)))
+	req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_AF, nl.Uint8Attr(af)))
+	req.AddData(nl.NewRtAttr(netlink.FOU_ATTR_TYPE, nl.Uint8Attr(netlink.FOU_ENCAP_GUE)))
+	if _, err := req.Execute(unix.NETLINK_GENERIC, 0); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
