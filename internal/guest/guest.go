@@ -47,7 +47,7 @@ type Options struct {
 	Dir string
 	// Writable are further directories that the guest may write.
 	Writable []string
-	// BootTimeout bounds the time until the guest is ready; zero: 30 s.
+	// BootTimeout bounds the time until the guest is ready; zero: 60 s.
 	BootTimeout time.Duration
 	// Note is called with what the user should know, such as a directory that
 	// will not be writable. Nil: dropped.
@@ -94,7 +94,7 @@ func (o Options) fill() (Options, error) {
 		return o, errors.New("boot guest: no kernel given")
 	}
 	if o.BootTimeout == 0 {
-		o.BootTimeout = 30 * time.Second
+		o.BootTimeout = 60 * time.Second
 	}
 	if o.Note == nil {
 		o.Note = func(string) {}

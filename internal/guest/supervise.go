@@ -151,7 +151,7 @@ func (s *supervisor) accept() {
 
 // serve relays one client. The socket's directory is closed to other users.
 func (s *supervisor) serve(conn *net.UnixConn) {
-	if err := s.instance.client.Relay(conn); err != nil {
+	if err := s.instance.client.Relay(conn, s.noteLabs); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	conn.Close()

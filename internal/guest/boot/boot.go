@@ -72,6 +72,9 @@ func (g *guest) serve() error {
 	if err := g.inside.Root(); err != nil {
 		return fmt.Errorf("enter host's tree: %w", err)
 	}
+	if err := restrictRoot(); err != nil {
+		return err
+	}
 	line, err := g.inside.Line()
 	if err != nil {
 		return err

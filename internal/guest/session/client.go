@@ -131,6 +131,7 @@ func receive(control io.Reader, cmd Command) (int, error) {
 			if err := json.Unmarshal(b, &x); err != nil {
 				return -1, fmt.Errorf("decode exit status: %w", err)
 			}
+			_, _ = io.Copy(io.Discard, control) // its end: all is recorded there; or it is lost, after the fact
 			if x.Error != "" {
 				return x.Status, &StartError{x.Status, x.Error}
 			}

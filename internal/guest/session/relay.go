@@ -10,8 +10,10 @@ import (
 )
 
 // Relay serves conn by passing its streams on to the server behind c, and
-// returns when conn has ended and everything it had begun there too.
-func (c *Client) Relay(conn io.ReadWriteCloser) error {
+// returns when conn has ended and everything it had begun there too. When a
+// stream has ended at the far side, ended is called before the near side sees
+// that: a client's Run does not return earlier.
+func (c *Client) Relay(conn io.ReadWriteCloser, ended func()) error {
 	mux, err := yamux.Server(conn, muxConfig())
 	if err != nil {
 		return fmt.Errorf("open session: %w", err)
@@ -29,12 +31,12 @@ func (c *Client) Relay(conn io.ReadWriteCloser) error {
 			near.Close()
 			return fmt.Errorf("%w: %w", ErrLost, err)
 		}
-		open.Go(func() { splice(near, far) })
+		open.Go(func() { splice(near, far, ended) })
 	}
 }
 
 // splice joins two streams until both directions have ended.
-func splice(near, far net.Conn) {
+func splice(near, far net.Conn, ended func()) {
 	var up sync.WaitGroup
 	up.Go(func() {
 		_, _ = io.Copy(far, near) // an error is an end
@@ -44,6 +46,7 @@ func splice(near, far net.Conn) {
 		// Nobody listens any more; the far side must still be able to finish.
 		_, _ = io.Copy(io.Discard, far)
 	}
+	ended()
 	near.Close()
 	up.Wait()
 }
