@@ -106,7 +106,7 @@ func TestSignals(t *testing.T) {
 }
 
 func TestTerminal(t *testing.T) {
-	cmd := command(t, "", "stty size; trap 'stty size' WINCH; read x; echo key $x; read x; cat")
+	cmd := command(t, "", "stty size; read x; echo key $x; until stty size | grep -q '33 44'; do sleep 0.02; done; echo resized; exec cat")
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 11, Cols: 22})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,10 @@ func TestTerminal(t *testing.T) {
 	if err := pty.Setsize(tty, &pty.Winsize{Rows: 33, Cols: 44}); err != nil {
 		t.Fatal(err)
 	}
-	want("33 44")
+	want("resized")
+	io.WriteString(tty, "b\n") // echoed twice: so cat runs when Ctrl-C comes
+	want("b")
+	want("b")
 	io.WriteString(tty, "\x03")
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
 		t.Error(err)

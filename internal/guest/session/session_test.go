@@ -156,7 +156,7 @@ func TestTerminal(t *testing.T) {
 	c := pair(t, &Server{})
 	out, windows := make(lines, 9), make(chan Window)
 	in, keys := io.Pipe()
-	spec := shell("stty size; trap 'stty size' WINCH; read x; echo key $x; read x; cat")
+	spec := shell("stty size; read x; echo key $x; until stty size | grep -q '33 44'; do sleep 0.02; done; echo resized; exec cat")
 	spec.TTY = &Window{Rows: 11, Cols: 22}
 	done := make(chan int)
 	go func() {
@@ -171,7 +171,10 @@ func TestTerminal(t *testing.T) {
 	out.want(t, "a") // the terminal's echo
 	out.want(t, "key a")
 	windows <- Window{Rows: 33, Cols: 44}
-	out.want(t, "33 44")
+	out.want(t, "resized")
+	io.WriteString(keys, "b\n") // echoed twice: so cat runs when Ctrl-C comes
+	out.want(t, "b")
+	out.want(t, "b")
 	io.WriteString(keys, "\x03") // Ctrl-C
 	if status := <-done; status != 130 {
 		t.Errorf("status %d", status)
