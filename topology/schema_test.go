@@ -102,6 +102,11 @@ func makeSchema(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	root := r.Reflect(&Topology{})
+	for _, def := range root.Definitions { // docstrings begin with the type's name
+		if _, what, ok := strings.Cut(def.Description, " is "); ok {
+			def.Description = strings.ToUpper(what[:1]) + what[1:]
+		}
+	}
 	for name, forms := range shorthands() {
 		def := root.Definitions[name]
 		if def == nil {

@@ -1,0 +1,72 @@
+package topology
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+func (d *describer) service(s *Service) {
+	d.head("service %s: %s, scheduler %s, on %s", s.Name, s.Spec.Key, s.Spec.Scheduler, strings.Join(s.Directors, ", "))
+	if s.Spec.Flags != 0 {
+		d.item("", "flags", "%#x", uint32(s.Spec.Flags))
+	}
+	if s.Spec.Timeout != 0 {
+		text := s.Spec.Timeout.String()
+		if s.Spec.MaskBits != 0 {
+			text += fmt.Sprintf(", clients by /%d", s.Spec.MaskBits)
+		}
+		if s.Spec.Engine != "" {
+			text += ", engine " + s.Spec.Engine
+		}
+		d.item("", "persistence", "%s", text)
+	}
+	for _, m := range s.Marks {
+		d.item("", "mark", "%s %s, ports %d to %d", m.Protocol, m.Addr, m.First, m.Last)
+	}
+	for i, dest := range s.Spec.Destinations {
+		text := fmt.Sprintf("%s: %s, %s, weight %d", s.RealServers[i], dest.DestKey, dest.Forward, dest.Weight)
+		if dest.Upper != 0 {
+			text += fmt.Sprintf(", thresholds %d and %d", dest.Upper, dest.Lower)
+		}
+		switch dest.Tunnel.Type {
+		case lb.GUE:
+			text += fmt.Sprintf(", gue port %d", dest.Tunnel.Port)
+		case lb.GRE:
+			text += ", gre"
+		}
+		d.item("", "real server", "%s", text)
+	}
+}
+
+func (d *describer) scenario(s *Scenario) {
+	to := "service " + s.Service
+	if s.To != "" {
+		to = s.To
+	}
+	d.head("scenario %q: from %s to %s", s.Name, s.From, to)
+	t := s.Traffic
+	text := fmt.Sprintf("%d by %s, %d at once, %s each", t.Connections, t.Protocol, t.Concurrency, t.Timeout)
+	if t.Hold {
+		text += ", held open"
+	}
+	if len(t.Sources) > 0 {
+		text += fmt.Sprintf(", from %v", t.Sources)
+	}
+	d.item("", "traffic", "%s", text)
+	e := s.Expect
+	text = e.Outcome
+	if e.Predicted {
+		text += ", as predicted"
+	}
+	if len(e.Sequence) > 0 {
+		text += ", by " + strings.Join(e.Sequence, ", ")
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.Counts)) {
+		text += fmt.Sprintf(", %d by %s", e.Counts[id], id)
+	}
+	d.item("", "expect", "%s", text)
+}
