@@ -12,8 +12,8 @@ import (
 )
 
 // ProcService is a service as /proc/net/ip_vs shows it. It lacks what the file
-// does not tell: the family of a firewall mark (Key.Family is then zero), the
-// scheduler's flags, thresholds, tunnels, statistics. Service.Timeout is zero;
+// does not tell: the family of a firewall mark (Key.Family is then zero, and
+// the persistence mask is read as IPv4's, whatever it is), the scheduler's flags, thresholds, tunnels, statistics. Service.Timeout is zero;
 // the file has it in the kernel's own ticks, of unknown length.
 type ProcService struct {
 	Service

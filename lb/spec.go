@@ -80,6 +80,9 @@ func (s Service) Validate() error {
 	if s.MaskBits > s.Family.Bits() {
 		add("persistence mask of %d bits: at most %d", s.MaskBits, s.Family.Bits())
 	}
+	if s.OddMask.IsValid() && (s.MaskBits != 0 || s.Family != IPv4 || !s.OddMask.Is4()) {
+		add("persistence mask %s: want an IPv4 one for an IPv4 service, and no length beside it", s.OddMask)
+	}
 	if s.Flags&OnePacket != 0 && s.FWMark == 0 && s.Protocol != UDP {
 		add("one-packet scheduling is for UDP")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/vishvananda/netlink/nl"
@@ -65,15 +66,23 @@ func (t *Table) Timeouts(ctx context.Context) (lb.Timeouts, error) {
 	return got, nil
 }
 
-// SetTimeouts implements lb.Table.
-func (t *Table) SetTimeouts(ctx context.Context, timeouts lb.Timeouts) error {
+// SetTimeouts implements lb.Table, and reads back what it has set.
+func (t *Table) SetTimeouts(ctx context.Context, set lb.Timeouts) error {
 	ctx, unlock, err := t.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := t.moby.setTimeouts(ctx, timeouts); err != nil {
+	if err := t.moby.setTimeouts(ctx, set); err != nil {
 		return fmt.Errorf("set timeouts: %w", explain(0, err))
+	}
+	got, err := t.moby.timeouts(ctx)
+	if err != nil {
+		return fmt.Errorf("read timeouts back: %w", explain(0, err))
+	}
+	differs := func(set, got time.Duration) bool { return set != 0 && set.Truncate(time.Second) != got }
+	if differs(set.TCP, got.TCP) || differs(set.TCPFin, got.TCPFin) || differs(set.UDP, got.UDP) {
+		return fmt.Errorf("set timeouts to %+v: %w: %+v", set, lb.ErrNotAsWritten, got)
 	}
 	return nil
 }

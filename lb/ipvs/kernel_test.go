@@ -61,6 +61,9 @@ func asProc(s lb.Service) lb.ProcService {
 	p.Timeout, p.Engine = 0, ""
 	p.Flags &= lb.OnePacket
 	if p.FWMark != 0 {
+		if p.Family == lb.IPv6 && p.Persistent { // a length, its bytes the other way round, taken for a mask
+			p.MaskBits, p.OddMask = 0, netip.AddrFrom4([4]byte{p.MaskBits})
+		}
 		p.Family = 0
 	}
 	for i, d := range p.Destinations {
