@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
 	"github.com/ipvslab/ipvslab/lb/lbtest"
 )

@@ -32,6 +32,8 @@ func (e *keepalivedExport) service(s *lb.Service) {
 	method := lb.NAT
 	if len(s.Destinations) > 0 {
 		method = s.Destinations[0].Forward
+	} else {
+		e.lose(s, nil, "the service itself, for keepalived leaves out one without servers")
 	}
 	e.f("    lvs_method %s\n", keepalivedMethod(method))
 	for i := range s.Destinations {
