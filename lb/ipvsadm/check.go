@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"github.com/ipvslab/ipvslab/lb"
 )
@@ -42,116 +41,31 @@ func ReadRules(r io.Reader, start []lb.Service, names Names) ([]lb.Service, erro
 	}
 	m := newModel(start)
 	var errs []error
-	for i, line := range strings.Split(string(text), "\n") {
-		if strings.HasPrefix(line, "#") {
-			continue
+	for lines := newRuleReader(bytes.NewReader(append(blankComments(text), '\n'))); ; {
+		words, ok := lines.next()
+		if !ok {
+			break
 		}
-		words, _ := newRuleReader(strings.NewReader(line + "\n")).next()
 		if len(words) == 0 {
 			continue
 		}
 		if err := m.line(words, names); err != nil {
-			errs = append(errs, &RuleError{Line: i + 1, Text: strings.Join(words, " "), Err: err})
+			errs = append(errs, &RuleError{Line: lines.line, Text: strings.Join(words, " "), Err: err})
 		}
 	}
-	return m.services, errors.Join(errs...)
+	return m.list(), errors.Join(errs...)
 }
 
-// model is a table in which only what a rules file can get wrong is told apart.
-type model struct {
-	services []lb.Service
-	index    map[lb.Key]int
-}
-
-func newModel(start []lb.Service) *model {
-	m := &model{index: map[lb.Key]int{}}
-	for _, s := range start {
-		s.Destinations = append([]lb.Destination(nil), s.Destinations...)
-		m.index[s.Key] = len(m.services)
-		m.services = append(m.services, s)
-	}
-	return m
-}
-
-var errOnlyWrites = errors.New("does not change the table; a rules file holds -A, -E, -D, -a, -e, -d, -C, -Z, --set and the sync daemon's commands")
-
-func (m *model) line(words []string, names Names) error {
-	cmd, err := Parse(append([]string{"ipvsadm"}, words...), names)
-	if err != nil {
-		return err
-	}
-	if change, ok := cmd.Change(); ok {
-		if err := m.change(change); err != nil {
-			return &tableError{cmd.Verb, err}
+// blankComments empties the lines that start with "#".
+func blankComments(text []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(text) {
+		if bytes.HasPrefix(line, []byte("#")) {
+			line = line[len(bytes.TrimRight(line, "\n")):]
 		}
-		return nil
+		out = append(out, line...)
 	}
-	switch cmd.Verb {
-	case Zero, SetTimeouts, StartDaemon, StopDaemon:
-		return nil
-	}
-	return errOnlyWrites
-}
-
-// tableError is a table's error in the original's words.
-type tableError struct {
-	verb Verb
-	err  error
-}
-
-func (e *tableError) Error() string { return messageFor(e.verb, e.err) }
-func (e *tableError) Unwrap() error { return e.err }
-
-func (m *model) change(c lb.Change) error {
-	if c.Op == lb.Flush {
-		*m = *newModel(nil)
-		return nil
-	}
-	i, found := m.index[c.Service.Key]
-	if found == (c.Op == lb.AddService) {
-		if found {
-			return lb.ErrServiceExists
-		}
-		return lb.ErrNoService
-	}
-	switch c.Op {
-	case lb.AddService:
-		m.index[c.Service.Key] = len(m.services)
-		m.services = append(m.services, c.Service)
-	case lb.EditService:
-		c.Service.Destinations = m.services[i].Destinations
-		m.services[i] = c.Service
-	case lb.DeleteService:
-		*m = *newModel(append(m.services[:i:i], m.services[i+1:]...))
-	default:
-		return changeDest(&m.services[i].Destinations, c)
-	}
-	return nil
-}
-
-func changeDest(dests *[]lb.Destination, c lb.Change) error {
-	at := -1
-	for i, d := range *dests {
-		if d.DestKey == c.Destination.DestKey {
-			at = i
-		}
-	}
-	switch {
-	case c.Op == lb.AddDestination && at >= 0:
-		return lb.ErrDestinationExists
-	case c.Op != lb.AddDestination && at < 0:
-		return lb.ErrNoDestination
-	case c.Op == lb.DeleteDestination:
-		*dests = append((*dests)[:at:at], (*dests)[at+1:]...)
-		return nil
-	case c.Destination.Lower > c.Destination.Upper:
-		return syscall.ERANGE
-	case c.Op == lb.EditDestination:
-		(*dests)[at] = c.Destination
-	default:
-		*dests = append(*dests, c.Destination)
-	}
-	return nil
+	return out
 }
 
 // OpenRules opens a rules file. A missing one is explained, for that is what
