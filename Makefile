@@ -12,7 +12,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 
 # Packages whose tests speak to the kernel: they run in one that has IPVS.
-KERNEL_PKGS := ./internal/netns/... ./internal/rtnl/... ./internal/probe/... ./lab/... ./lb/... ./assertions/... ./scenarios/...
+KERNEL_PKGS := ./internal/netns/... ./internal/rtnl/... ./internal/probe/... ./lab/... ./lb/... ./assertions/... ./scenarios/... ./internal/story/...
 
 export CGO_ENABLED ?= 0
 

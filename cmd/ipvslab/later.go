@@ -2,5 +2,4 @@ package main
 
 import "github.com/spf13/cobra"
 
-func newTest(*app) *cobra.Command     { return &cobra.Command{Use: "test"} }
-func newTutorial(*app) *cobra.Command { return &cobra.Command{Use: "tutorial"} }
+func newTest(*app) *cobra.Command { return &cobra.Command{Use: "test"} }
