@@ -188,6 +188,24 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfTheOtherSocket: time runs out while moby's socket is in use; the
+// own one, whose deadline that was too, has to work in the next call.
+func TestDeadlineOfTheOtherSocket(t *testing.T) {
+	table := open(t)
+	var changes []lb.Change
+	for _, s := range thousand() {
+		changes = append(changes, lb.Change{Op: lb.AddService, Service: s})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := table.Apply(ctx, changes...); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if got, err := table.List(t.Context()); err != nil || len(got) == len(changes) {
+		t.Fatalf("%d services, %v", len(got), err)
+	}
+}
+
 // TestConnections sees a connection through a service on the director itself.
 func TestConnections(t *testing.T) {
 	namespace := newNamespace(t)
