@@ -249,3 +249,41 @@ func TestOnePacket(t *testing.T) {
 	m := model(t, s, oracle.Variant{})
 	wantPicks(t, m.Held(client(1), client(1), client(1)), "2 1 2")
 }
+
+// TestReusedPortCountsTwice: the entry that gives way still counts in the choice.
+func TestReusedPortCountsTwice(t *testing.T) {
+	m := model(t, service("lc", 1, 1), oracle.Variant{})
+	wantPicks(t, m.OneByOne(client(1), client(1)), "2 1")
+}
+
+// TestEditOfTheSameThreshold does not clear the mark.
+func TestEditOfTheSameThreshold(t *testing.T) {
+	d := server(1, 1)
+	d.Upper = 1
+	m := model(t, service("rr"), oracle.Variant{})
+	must(t, m.Add(d))
+	wantPicks(t, m.Held(client(1)), "1")
+	d.Weight = 5
+	must(t, m.Edit(d))
+	wantPicks(t, m.Held(client(2)), "-")
+	d.Upper = 2
+	must(t, m.Edit(d))
+	wantPicks(t, m.Held(client(3), client(4)), "1 -")
+}
+
+// TestReplicationSetShrinks: after lblcr_expiration the set loses its most
+// loaded destination, and no longer goes back to it when it is idle.
+func TestReplicationSetShrinks(t *testing.T) {
+	for _, c := range []struct {
+		wait time.Duration
+		want string
+	}{{24 * time.Hour, "1 2"}, {24*time.Hour + time.Second, "1 1"}} {
+		m := model(t, service("lblcr", 10, 1), oracle.Variant{})
+		wantPicks(t, m.Held(clients(0, 3)...), "2 2 1") // 2 is crowded by its second
+		m.Advance(c.wait)
+		got := m.Held(client(3))
+		must(t, m.Close(client(0)))
+		must(t, m.Close(client(1)))
+		wantPicks(t, append(got, m.Held(client(4))...), c.want)
+	}
+}

@@ -128,6 +128,9 @@ func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) 
 func alter(p *pair, r *rand.Rand) {
 	n := 1 + r.IntN(8)
 	d := kernelServer(p.service.Family, n, int32(r.IntN(7)))
+	if p.service.Scheduler == "mh" && r.IntN(3) == 0 {
+		d.Weight = int32(r.IntN(2000)) // more than six bits
+	}
 	i := slices.IndexFunc(p.model.Destinations(), func(s oracle.State) bool { return s.Dest == d.DestKey })
 	if i >= 0 && r.IntN(3) == 0 {
 		have := p.model.Destinations()[i]
