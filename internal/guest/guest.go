@@ -22,6 +22,7 @@ import (
 	"github.com/ipvslab/ipvslab/internal/guest/boot"
 	"github.com/ipvslab/ipvslab/internal/guest/machine"
 	"github.com/ipvslab/ipvslab/internal/guest/modules"
+	"github.com/ipvslab/ipvslab/internal/guest/qemu"
 	"github.com/ipvslab/ipvslab/internal/guest/session"
 )
 
@@ -47,7 +48,7 @@ type Options struct {
 	Dir string
 	// Writable are further directories that the guest may write.
 	Writable []string
-	// BootTimeout bounds the time until the guest is ready; zero: 60 s.
+	// BootTimeout bounds the time until the guest is ready; zero: 60 s, 3 min in QEMU.
 	BootTimeout time.Duration
 	// Note is called with what the user should know, such as a directory that
 	// will not be writable. Nil: dropped.
@@ -95,6 +96,9 @@ func (o Options) fill() (Options, error) {
 	}
 	if o.BootTimeout == 0 {
 		o.BootTimeout = 60 * time.Second
+		if o.Launcher == qemu.Kind {
+			o.BootTimeout = 3 * time.Minute // it has a watchdog of its own, and emulation crawls on a busy host
+		}
 	}
 	if o.Note == nil {
 		o.Note = func(string) {}

@@ -10,7 +10,12 @@ import (
 	"testing"
 
 	"github.com/ipvslab/ipvslab/internal/guest"
+	"github.com/ipvslab/ipvslab/internal/guest/boot"
 	"github.com/ipvslab/ipvslab/internal/guest/image"
+	"github.com/ipvslab/ipvslab/internal/guest/machine"
+	"github.com/ipvslab/ipvslab/internal/guest/modules"
+	"github.com/ipvslab/ipvslab/internal/guest/qemu"
+	"github.com/ipvslab/ipvslab/internal/guest/session"
 )
 
 func TestMain(m *testing.M) {
@@ -47,6 +52,38 @@ func options(t *testing.T) guest.Options {
 	return guest.Options{
 		Launcher: image.QEMU, Kernel: k.Path, ModulesDir: k.Modules, Dir: t.TempDir(),
 		Memory: 256 << 20, Note: func(s string) { t.Log("note:", s) },
+	}
+}
+
+// Both of x86's machines boot, and the modules that a lab needs load.
+func TestEveryMachineBoots(t *testing.T) {
+	o := options(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := modules.Make(t.TempDir(), o.ModulesDir, modules.Required())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"microvm", "q35"} {
+		t.Run(name, func(t *testing.T) {
+			m, err := qemu.Launcher{Machine: name}.Launch(t.Context(), machine.Spec{
+				Kernel: o.Kernel, ModulesDir: o.ModulesDir, Memory: o.Memory, Init: self,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Kill()
+			client, err := session.NewClient(m.Line())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if err := client.Configure(boot.Config{Modules: plan.Files}); err != nil {
+				t.Errorf("configure: %v (%v)\n%s", err, m.Err(), m.Console())
+			}
+		})
 	}
 }
 

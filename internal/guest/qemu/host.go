@@ -52,7 +52,8 @@ func (a *attempt) kill() {
 // host is a guest as the host sees it: an attempt that may be replaced once,
 // while it boots.
 type host struct {
-	start func() (*attempt, error)
+	start  func() (*attempt, error)
+	limits [2]time.Duration // of the first boot and of the second
 
 	mu      sync.Mutex
 	current *attempt
@@ -65,12 +66,12 @@ type host struct {
 	done  chan struct{}
 }
 
-func newHost(start func() (*attempt, error)) (*host, error) {
+func newHost(start func() (*attempt, error), limits [2]time.Duration) (*host, error) {
 	a, err := start()
 	if err != nil {
 		return nil, err
 	}
-	h := &host{start: start, current: a, ready: make(chan struct{}), done: make(chan struct{})}
+	h := &host{start: start, limits: limits, current: a, ready: make(chan struct{}), done: make(chan struct{})}
 	go h.watch()
 	return h, nil
 }
@@ -78,27 +79,28 @@ func newHost(start func() (*attempt, error)) (*host, error) {
 // watch sees the boot through, with one retry, and then waits for the end.
 func (h *host) watch() {
 	defer close(h.done)
-	err := h.boot(h.current, firstBootLimit)
+	err := h.boot(h.current, h.limits[0])
 	if errors.Is(err, errHangs) && h.replace() {
-		err = h.boot(h.current, secondBootLimit)
+		err = h.boot(h.current, h.limits[1])
 	}
-	close(h.ready)
 	if err != nil {
-		h.current.kill()
+		h.current.kill() // before anyone reads: it closes the line
 		h.setErr(err)
+		close(h.ready)
 		return
 	}
-	err = h.current.process.Wait()
+	close(h.ready)
+	if err = h.current.process.Wait(); err != nil {
+		err = fmt.Errorf("run QEMU: %w", err)
+	}
 	_ = h.current.line.Close() // its peer is gone
 	h.setErr(err)
 }
 
-// errHangs says that a boot took longer than any good one.
-var errHangs = errors.New("the guest's kernel hangs while booting")
-
 // boot waits for the guest's hello and then sends what was written meanwhile.
 func (h *host) boot(a *attempt, limit time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("%w (%v)", errHangs, limit))
+	w := watchdog{limit: limit, cpu: a.cpuTime}
+	ctx, cancel := w.watch(context.Background())
 	defer cancel()
 	if err := a.waitHello(ctx); err != nil {
 		return err
@@ -150,6 +152,11 @@ func (h *host) Err() error {
 
 // Kill ends QEMU and waits until it is gone.
 func (h *host) Kill() error {
+	select {
+	case <-h.done: // its pid may be another's by now
+		return nil
+	default:
+	}
 	h.mu.Lock()
 	h.killed = true
 	h.current.process.Kill()

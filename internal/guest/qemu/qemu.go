@@ -40,10 +40,7 @@ type Launcher struct {
 
 // Boot limits, from start to the guest's first byte. TCG boots take 2 to 3 s on
 // an idle machine; a few hang for good (see tsc_early_khz), hence a second try.
-const (
-	firstBootLimit  = 10 * time.Second
-	secondBootLimit = 60 * time.Second
-)
+var bootLimits = [2]time.Duration{10 * time.Second, 60 * time.Second}
 
 // Kind is "qemu".
 func (Launcher) Kind() string { return Kind }
@@ -69,7 +66,7 @@ func (l Launcher) launch(ctx context.Context, spec machine.Spec) (*host, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return newHost(func() (*attempt, error) { return l.start(b, spec) })
+	return newHost(func() (*attempt, error) { return l.start(b, spec) }, bootLimits)
 }
 
 // fill finds what the launcher was not given.
