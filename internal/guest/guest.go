@@ -37,8 +37,9 @@ type Options struct {
 	Kernel string
 	// ModulesDir is the directory of its modules, if it has any.
 	ModulesDir string
-	// Modules are loaded before anything runs, by name; nil: modules.Required().
-	// Those that the kernel does not have are passed over: a probe in the guest tells.
+	// Modules are loaded before anything runs, by name, and no others. Nil: those of
+	// modules.First, and those of modules.Later when the kernel asks for them. Those
+	// that the kernel does not have are passed over: a probe in the guest tells.
 	Modules []string
 	// Memory is the guest's memory in bytes; zero: machine.DefaultMemory.
 	Memory int64
@@ -54,7 +55,7 @@ type Options struct {
 	// will not be writable. Nil: dropped.
 	Note func(string) `json:"-"`
 
-	files []string // of Modules, in the order of loading
+	plan modules.Plan // made of Modules
 }
 
 // DiedError tells that a guest is lost.
@@ -135,15 +136,14 @@ func (o *Options) planModules() error {
 	if err != nil {
 		cache = filepath.Join(os.TempDir(), fmt.Sprintf("ipvslab-cache-%d", os.Geteuid()))
 	}
-	names := o.Modules
-	if names == nil {
-		names = modules.Required()
+	first, later := o.Modules, []string(nil)
+	if first == nil {
+		first, later = modules.First(), modules.Later()
 	}
-	plan, err := modules.Make(filepath.Join(cache, "ipvslab"), o.ModulesDir, names)
+	o.plan, err = modules.MakeDemand(filepath.Join(cache, "ipvslab", "modules"), o.ModulesDir, first, later)
 	if err != nil {
 		return fmt.Errorf("boot guest: %w", err)
 	}
-	o.files = plan.Files
 	return nil
 }
 
@@ -200,7 +200,7 @@ func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
 	booted := make(chan error, 1)
 	watchdog := time.AfterFunc(o.BootTimeout, func() { _ = m.Kill() })
 	go func() {
-		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.files, Executable: self})
+		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.plan.Files, Demand: o.plan.Demand, Executable: self})
 		if !watchdog.Stop() {
 			err = fmt.Errorf("boot guest: not ready within %v", o.BootTimeout)
 		}

@@ -108,6 +108,19 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// TestModulesOnDemand: what not every lab needs is loaded when the kernel asks for it.
+func TestModulesOnDemand(t *testing.T) {
+	o := options(t)
+	o.Modules = nil
+	got := output(t, o, `
+		grep -c '^ip_vs_wlc ' /proc/modules; grep -c '^ipip ' /proc/modules
+		ip link add t0 type ipip remote 10.0.0.1 && grep -c '^ipip ' /proc/modules
+		ip link add t1 type nonsense 2>/dev/null || echo refused`)
+	if want := "1\n0\n1\nrefused\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestConfined: root in the guest makes its view of the host writable and tries.
 func TestConfined(t *testing.T) {
 	o := options(t)

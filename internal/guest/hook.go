@@ -33,6 +33,7 @@ func Hook() {
 		}
 		boot.Run(kind, l.inside)
 	}
+	boot.RunHelper()
 	sandbox.Hook()
 	if len(os.Args) == 3 && os.Args[0] == "ipvslab" && os.Args[1] == superviseMark {
 		runSupervisor(os.Args[2])

@@ -32,6 +32,7 @@ const LabsDir = "/run/ipvslab/labs"
 type Config struct {
 	Writable   []string `json:"writable,omitempty"`   // directories, mounted in this order
 	Modules    []string `json:"modules,omitempty"`    // absolute paths, in the order of loading
+	Demand     string   `json:"demand,omitempty"`     // the file that tells which modules to load when the kernel asks
 	Executable string   `json:"executable,omitempty"` // the host's path of the binary that is pid 1 here
 }
 
@@ -113,6 +114,9 @@ func (g *guest) apply(base <-chan error) error {
 		fmt.Fprintf(os.Stderr, "ipvslab: guest: %v\n", err)
 	}
 	if err := <-base; err != nil {
+		return err
+	}
+	if err := serveRequests(g.config.Demand); err != nil {
 		return err
 	}
 	if err := mountTemporary(); err != nil {

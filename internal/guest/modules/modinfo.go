@@ -18,6 +18,7 @@ import (
 type modinfo struct {
 	depends []string // must be loaded before
 	soft    []string // should be
+	aliases []string // names by which the kernel asks for it; those for hardware are left out
 }
 
 // implied are dependencies that no module declares: libcrc32c asks the crypto
@@ -58,6 +59,10 @@ func parseModinfo(text []byte) modinfo {
 				if dep != "" {
 					info.depends = append(info.depends, canonical(dep))
 				}
+			}
+		case "alias":
+			if !strings.ContainsAny(value, "*[?") { // patterns are for hardware
+				info.aliases = append(info.aliases, canonical(value))
 			}
 		case "softdep":
 			info.soft = append(info.soft, before(value)...)

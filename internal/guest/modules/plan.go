@@ -15,17 +15,22 @@ import (
 type Plan struct {
 	Files   []string `json:"files"`             // absolute, in order of loading, none compressed
 	Missing []string `json:"missing,omitempty"` // asked for, but not in this kernel
+	Demand  string   `json:"demand,omitempty"`  // the file of an [Index] of all that was asked for; empty: there is none
 }
 
 // Make is the plan for the named modules of the kernel whose modules are in
 // dir. It is kept below cache, with decompressed copies of compressed modules,
 // and made anew when dir or names change. An empty dir is a kernel without
 // modules: nothing to load.
-func Make(cache, dir string, names []string) (Plan, error) {
+func Make(cache, dir string, names []string) (Plan, error) { return MakeDemand(cache, dir, names, nil) }
+
+// MakeDemand is Make for the modules of first, which are loaded at once, and
+// those of later, which the kernel asks for when it needs them.
+func MakeDemand(cache, dir string, first, later []string) (Plan, error) {
 	if dir == "" {
 		return Plan{}, nil
 	}
-	key, err := planKey(dir, names)
+	key, err := planKey(dir, first, later)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -37,27 +42,46 @@ func Make(cache, dir string, names []string) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	files, missing, err := d.Order(names...)
+	files, missing, err := d.Order(first...)
 	if err != nil {
 		return Plan{}, err
 	}
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return Plan{}, fmt.Errorf("keep module plan: %w", err)
 	}
-	for i, f := range files {
-		if files[i], err = plainCopy(home, f); err != nil {
+	p := Plan{Missing: missing}
+	if p.Files, err = plainCopies(home, files); err != nil {
+		return Plan{}, err
+	}
+	if len(later) > 0 {
+		index, missing, err := d.index(home, later)
+		if err != nil {
+			return Plan{}, err
+		}
+		p.Missing = append(p.Missing, missing...)
+		p.Demand = filepath.Join(home, demandFile)
+		if err := writeJSON(p.Demand, index); err != nil {
 			return Plan{}, err
 		}
 	}
-	p := Plan{Files: files, Missing: missing}
-	return p, writePlan(home, p)
+	return p, writeJSON(filepath.Join(home, planFile), p)
+}
+
+func plainCopies(home string, files []string) ([]string, error) {
+	var err error
+	for i, f := range files {
+		if files[i], err = plainCopy(home, f); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 // planKey changes with the names asked for and with the directory: its place,
 // and the size and time of the list that every installation writes anew.
-func planKey(dir string, names []string) (string, error) {
+func planKey(dir string, first, later []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "v1", dir, names)
+	fmt.Fprintln(h, "v2", dir, first, later)
 	for _, f := range []string{".", "kernel", "modules.order", "modules.builtin"} {
 		st, err := os.Stat(filepath.Join(dir, f))
 		switch {
@@ -87,12 +111,12 @@ func readPlan(home string) (Plan, bool) {
 	return p, !gone
 }
 
-func writePlan(home string, p Plan) error {
-	data, err := json.MarshalIndent(p, "", "\t")
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
 		return fmt.Errorf("keep module plan: %w", err)
 	}
-	return writeFile(filepath.Join(home, planFile), append(data, '\n'))
+	return writeFile(path, append(data, '\n'))
 }
 
 // plainCopy is file itself, or its decompressed copy in home.

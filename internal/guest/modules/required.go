@@ -1,15 +1,21 @@
 package modules
 
-// Required are the modules that labs, scenarios and other people's network
-// tests need, in the order in which they are wanted: a session can start once
-// the first few are there. A kernel lacks some; that is no error.
-func Required() []string {
+// First are the modules that every lab needs: a guest loads them before
+// anything runs. A kernel lacks some; that is no error.
+func First() []string {
 	return []string{
-		// every lab
-		"ipv6", "veth", "bridge", "ip_vs",
+		"overlay", "ipv6", "veth", "bridge", "ip_vs",
 		"ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_sed", "ip_vs_nq",
 		"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_mh", "ip_vs_fo", "ip_vs_ovf", "ip_vs_twos",
 		"dummy", "af_packet",
+	}
+}
+
+// Later are the modules that some labs, scenarios and other people's network
+// tests need. The kernel asks for them when it is to do something that needs
+// them; loading all of them at once would double the time of a boot.
+func Later() []string {
+	return []string{
 		// forwarding by tunnel
 		"ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6",
 		// firewall marks, by whichever means the kernel has
@@ -20,9 +26,12 @@ func Required() []string {
 		"nf_conntrack", "nf_conntrack_netlink", "iptable_filter", "ip6table_filter", "iptable_nat", "ip6table_nat",
 		"xt_conntrack", "xt_MASQUERADE", "xt_ipvs", "xt_nat", "nft_chain_nat", "nft_masq",
 		// trouble on the line, other transports, odds and ends of tests
-		"sch_netem", "sctp", "inet_diag", "tcp_diag", "udp_diag", "tun", "macvlan", "overlay",
+		"sch_netem", "sctp", "inet_diag", "tcp_diag", "udp_diag", "tun", "macvlan",
 	}
 }
+
+// Required are all the modules that a kernel for labs is to have.
+func Required() []string { return append(First(), Later()...) }
 
 // Root are the modules that a QEMU guest needs in its initramfs to reach the
 // host's file tree (9p over virtio, on a PCI bus or memory-mapped) and its
