@@ -198,7 +198,7 @@ func (b *builder) planCables() error {
 			}
 			here := rtnl.End{
 				Name: portName(node.Name, iface.Name, port), Index: port, MTU: end.MTU,
-				Alias: node.Name + ":" + iface.Name, Master: bridge.Index, Up: true,
+				Master: bridge.Index, Up: true,
 			}
 			b.cables[cableName(node.Name, iface.Name)] = cable{here, end}
 			port++
@@ -240,6 +240,10 @@ func (b *builder) plugIn(ctx context.Context, node *topology.Node) error {
 	for _, iface := range node.Interfaces {
 		if c, ok := b.cables[cableName(node.Name, iface.Name)]; ok {
 			reqs = append(reqs, rtnl.NewVeth(c.port, c.node, ns.FD()))
+			if c.port.Name != cableName(node.Name, iface.Name) {
+				alias := rtnl.End{Name: c.port.Name, Index: c.port.Index, Alias: cableName(node.Name, iface.Name)}
+				reqs = append(reqs, rtnl.SetLink(alias))
+			}
 		}
 	}
 	return b.onSwitch(func(conn *rtnl.Conn) error {
@@ -266,9 +270,9 @@ func (b *builder) isPaired(node *topology.Node) bool {
 }
 
 // portName is the name of a bridge's port: node.interface if that fits into the
-// kernel's 15 bytes. No bridge has such a name, since no network's has a dot.
+// kernel's 15 bytes, else a number, and node.interface is its alias. No bridge has such a name, since no network's has a dot.
 func portName(node, iface string, index int) string {
-	if name := node + "." + iface; len(name) <= 15 {
+	if name := cableName(node, iface); len(name) <= 15 {
 		return name
 	}
 	return fmt.Sprintf("port.%d", index)

@@ -14,7 +14,7 @@ type End struct {
 	Index  int    // chosen by the caller; it must be free in the namespace
 	MAC    net.HardwareAddr
 	MTU    int    // bytes; zero: the kernel's default
-	Alias  string // free text that `ip -d link` shows
+	Alias  string // free text that `ip link` shows; only SetLink writes it
 	Up     bool
 	Master int // index of a bridge in the same namespace; not for a peer
 }
@@ -60,12 +60,15 @@ func NewDummy(e End) Request {
 	return Request{What: "create dummy interface " + e.Name, msg: req}
 }
 
-// SetLink changes a link that exists: its MTU and MAC if given, then up.
+// SetLink changes a link that exists: its MTU, MAC and alias if given, then up.
 func SetLink(e End) Request {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	req.AddData(infomsg(e))
 	for _, a := range endAttrs(End{MTU: e.MTU, MAC: e.MAC}) {
 		req.AddData(a)
+	}
+	if e.Alias != "" {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(e.Alias)))
 	}
 	return Request{What: "set up interface " + e.Name, msg: req}
 }
@@ -108,9 +111,6 @@ func endAttrs(e End) []*nl.RtAttr {
 	}
 	if e.MTU > 0 {
 		add(unix.IFLA_MTU, nl.Uint32Attr(uint32(e.MTU)))
-	}
-	if e.Alias != "" {
-		add(unix.IFLA_IFALIAS, []byte(e.Alias))
 	}
 	return attrs
 }
