@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"slices"
 
 	"time"
@@ -128,8 +127,8 @@ func (b *builder) createSegments(ctx context.Context) error {
 		return err
 	}
 	name := segmentsName(b.plan.Name)
-	b.switches = make(chan *rtnl.Conn, runtime.NumCPU())
-	b.settings = make(chan *rtnl.Settings, runtime.NumCPU())
+	b.switches = make(chan *rtnl.Conn, netns.Workers())
+	b.settings = make(chan *rtnl.Settings, netns.Workers())
 	err := netns.CreateAll([]string{name}, func(int) error {
 		if err := (&rtnl.Settings{}).Set(segmentSysctls...); err != nil {
 			return err
@@ -270,7 +269,8 @@ func (b *builder) isPaired(node *topology.Node) bool {
 }
 
 // portName is the name of a bridge's port: node.interface if that fits into the
-// kernel's 15 bytes, else a number, and node.interface is its alias. No bridge has such a name, since no network's has a dot.
+// kernel's 15 bytes, else a number, and node.interface is its alias. No bridge
+// has such a name, since no network's has a dot.
 func portName(node, iface string, index int) string {
 	if name := cableName(node, iface); len(name) <= 15 {
 		return name

@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 // Create makes a named namespace; see [CreateAll].
 func Create(name string) error { return CreateAll([]string{name}, nil) }
 
-// CreateAll makes named namespaces, as many at a time as there are CPUs, and
+// CreateAll makes named namespaces, [Workers] at a time, and
 // runs inside, unless it is nil, in each as soon as it is there: the i-th name's
 // on a thread that is in the i-th namespace, under the rules of [NS.Do].
 //
@@ -30,7 +31,7 @@ func CreateAll(names []string, inside func(i int) error) error {
 	}
 	var next atomic.Int64 // the first name that nobody works on
 	var group errgroup.Group
-	for range min(runtime.NumCPU(), len(names)) {
+	for range min(Workers(), len(names)) {
 		group.Go(func() error {
 			err := createOn(names, inside, &next)
 			if err != nil {
@@ -41,6 +42,10 @@ func CreateAll(names []string, inside func(i int) error) error {
 	}
 	return group.Wait()
 }
+
+// Workers is how many namespaces CreateAll makes at a time. Most of the work is
+// done under one lock of the kernel's (the RTNL mutex), so more CPUs don't help.
+func Workers() int { return min(runtime.NumCPU(), 4) }
 
 // createOn makes namespaces as long as there are names, all from one thread,
 // which returns to its own namespace only at the end.
@@ -143,7 +148,7 @@ func List() ([]string, error) {
 	return names, nil
 }
 
-// prepareDir makes Dir a shared mount of its own, as `ip netns add` does
+// prepareDir makes Dir a shared mount of its own, much as `ip netns add` does
 // (iproute2, ip/ipnetns.c: netns_add), so that unmounting a name is seen in
 // every mount namespace that has a copy of it. Two processes may race here.
 func prepareDir() error {
@@ -165,8 +170,14 @@ func prepareDir() error {
 	if !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("share mount %s: %w", Dir, err)
 	}
-	// Not a mount point yet.
-	if err := unix.Mount(Dir, Dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	// Not a mount point yet. A tmpfs is quicker than whatever /run is on, but
+	// must not hide names that are there.
+	if entries, err := f.ReadDir(1); len(entries) == 0 && errors.Is(err, io.EOF) {
+		err = unix.Mount("tmpfs", Dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755")
+		if err != nil {
+			return fmt.Errorf("mount tmpfs on %s: %w", Dir, err)
+		}
+	} else if err := unix.Mount(Dir, Dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind mount %s on itself: %w", Dir, err)
 	}
 	if err := unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, ""); err != nil {

@@ -34,7 +34,7 @@ var ErrNotNamespaced = errors.New("not a setting of a network namespace; only ne
 // ErrNoSysctl is a setting that this kernel, or this namespace, doesn't have.
 var ErrNoSysctl = errors.New("no such kernel setting")
 
-// Settings writes kernel settings. The zero value is ready and works through
+// Settings makes kernel settings. The zero value is ready and works through
 // /proc; it is for one goroutine at a time.
 //
 // /proc keeps an entry of the same name, net/ipv4, for every namespace whose
@@ -94,7 +94,7 @@ func mountProc() (int, error) {
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOEXEC|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
-// Set writes settings in the namespace of the calling thread, in order, and
+// Set makes settings in the namespace of the calling thread, in order, and
 // reads each back. White space counts as one blank. It stops at the first
 // failure: *Difference, ErrNotNamespaced, ErrNoSysctl or the kernel's.
 func (t *Settings) Set(settings ...Sysctl) error {
@@ -140,25 +140,39 @@ func (s Sysctl) judge(err error) error {
 	return fmt.Errorf("set sysctl %s to %q: %w", s.Key, s.Value, err)
 }
 
-// set writes the file at that path below a directory, and reads it back.
+// set makes the file at that path below a directory say the value, and reads it
+// back. What says so already is not written: some settings take the lock that
+// all of the kernel's network configuration waits for.
 func (s Sysctl) set(dir int, name string) error {
 	fd, err := unix.Openat(dir, name, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+	wanted := fold(s.Value)
+	if got, err := readSetting(fd); err != nil || got == wanted {
+		return err
+	}
 	if _, err := unix.Pwrite(fd, []byte(s.Value), 0); err != nil {
 		return err
 	}
-	var buf [4096]byte
-	n, err := unix.Pread(fd, buf[:], 0)
+	got, err := readSetting(fd)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
-	if got := fold(string(buf[:n])); got != fold(s.Value) {
+	if got != wanted {
 		return &Difference{Key: s.Key, Wanted: s.Value, Got: got}
 	}
 	return nil
+}
+
+func readSetting(fd int) (string, error) {
+	var buf [4096]byte
+	n, err := unix.Pread(fd, buf[:], 0)
+	if err != nil {
+		return "", err
+	}
+	return fold(string(buf[:n])), nil
 }
 
 // ReadSysctl reads a setting in the namespace of the calling thread.
