@@ -57,7 +57,7 @@ func TestPlayFromEachStep(t *testing.T) {
 			t.Errorf("from step %d: no working end:\n%s", step, &out)
 		}
 		for _, line := range strings.Split(out.String(), "\n") {
-			if len(line) > 132 {
+			if len(line) > 160 {
 				t.Errorf("line of %d columns: %s", len(line), line)
 			}
 		}
