@@ -55,6 +55,9 @@ type Options struct {
 	// will not be writable. Nil: dropped.
 	Note func(string) `json:"-"`
 
+	// NoNamespaces confines the guest as on a host that refuses namespaces. For tests.
+	NoNamespaces bool
+
 	plan modules.Plan // made of Modules
 }
 
@@ -181,7 +184,7 @@ func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
 	}
 	m, err := l.host.Launch(ctx, machine.Spec{
 		Kernel: o.Kernel, ModulesDir: o.ModulesDir, Memory: o.Memory,
-		Init: self, KernelArgs: o.KernelArgs, Writable: o.Writable,
+		Init: self, KernelArgs: o.KernelArgs, Writable: o.Writable, NoNamespaces: o.NoNamespaces,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("boot guest: %w", err)

@@ -148,6 +148,35 @@ func TestConfined(t *testing.T) {
 	}
 }
 
+// TestWithoutNamespaces: on a host that refuses them the guest runs, confined by Landlock and a user without rights.
+func TestWithoutNamespaces(t *testing.T) {
+	o := options(t)
+	o.NoNamespaces = true
+	outside, err := os.MkdirTemp("/var/tmp", "guest-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(outside)
+	for _, dir := range []string{outside, o.Dir} {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := output(t, o, `
+		mount -o remount,rw / && echo remounted
+		(echo x > `+outside+`/x) 2>/dev/null && echo "written outside"
+		(echo x > in) 2>/dev/null && echo "written inside"; true`)
+	if !strings.HasPrefix(got, "remounted\n") || strings.Contains(got, "outside") {
+		t.Errorf("got %q", got)
+	}
+	if os.Getuid() != 0 && !strings.Contains(got, "inside") {
+		t.Errorf("got %q", got)
+	}
+	if left, err := filepath.Glob("/dev/shm/ipvslab-guest-" + strconv.Itoa(os.Getpid()) + "-*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // TestBulk: a mebibyte comes through intact both ways.
 func TestBulk(t *testing.T) {
 	o := options(t)

@@ -123,11 +123,13 @@ func (g *guest) apply(base <-chan error) error {
 		return err
 	}
 	for i, dir := range g.config.Writable {
-		if err := mountPoint(dir); err != nil {
-			return err
+		err := mountPoint(dir)
+		if err == nil {
+			err = g.inside.Writable(g.config.Writable, i)
 		}
-		if err := g.inside.Writable(g.config.Writable, i); err != nil {
-			return err
+		if err != nil {
+			// The host's side, where the reason lies, has told the user.
+			fmt.Fprintf(os.Stderr, "ipvslab: guest: %v\n", err)
 		}
 	}
 	return nil

@@ -39,6 +39,8 @@ type Spec struct {
 	// Dir is a private existing directory on the host for whatever must have a
 	// name there (a socket, say). Empty: the launcher needs none or makes its own and removes it.
 	Dir string
+	// NoNamespaces confines the kernel's process as on a host that refuses namespaces. For tests.
+	NoNamespaces bool
 }
 
 // DefaultMemory is the memory of a guest unless told otherwise.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,9 @@ func startPlain(spec Spec, self *os.File) (*Process, error) {
 	if uid == 0 {
 		uid = Nobody
 		sys.Credential = &syscall.Credential{Uid: Nobody, Gid: Nobody}
+	}
+	if err := Sweep(); err != nil {
+		return nil, fmt.Errorf("remove what was left behind: %w", err)
 	}
 	dir, err := pickPrivate(uid, spec.PrivateSize)
 	if err != nil {
@@ -56,7 +60,7 @@ func unwritable(spec Spec, uid int) (notes []string) {
 	for _, dir := range spec.Writable {
 		var st unix.Stat_t
 		err := unix.Stat(dir, &st)
-		if err == nil && int(st.Uid) != uid && st.Mode&0o002 == 0 {
+		if err == nil && int(st.Uid) != uid && (st.Mode&0o002 == 0 || !reachable(dir)) {
 			err = fmt.Errorf("it belongs to user %d and the guest's process is user %d", st.Uid, uid)
 		}
 		if err != nil {
@@ -66,9 +70,24 @@ func unwritable(spec Spec, uid int) (notes []string) {
 	return notes
 }
 
+// reachable tells whether anybody can get at a directory.
+func reachable(dir string) bool {
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err != nil || info.Mode()&0o001 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // restrictFiles lets this process write nothing but what the request names.
 func restrictFiles(r request, notes []string) (Mode, []string) {
-	writable := append([]string{r.PrivateDir}, r.Writable...)
+	writable := []string{r.PrivateDir}
+	for _, dir := range r.Writable {
+		if unix.Access(dir, unix.W_OK|unix.X_OK) == nil { // else there is a note already
+			writable = append(writable, dir)
+		}
+	}
 	rules := []landlock.Rule{
 		landlock.RODirs("/"),
 		landlock.RWDirs(writable...).WithRefer().IgnoreIfMissing(),
@@ -80,7 +99,7 @@ func restrictFiles(r request, notes []string) (Mode, []string) {
 			strings.TrimSpace(errno.Error())+")")
 	}
 	config := landlock.V6.BestEffort()
-	err := errors.Join(config.RestrictPaths(rules...), config.RestrictScoped())
+	err := config.RestrictPaths(rules...)
 	if err != nil {
 		return UserOnly, append(notes, fmt.Sprintf("Landlock cannot be used: %v", err))
 	}

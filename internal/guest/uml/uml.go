@@ -28,17 +28,14 @@ import (
 const Kind = "uml"
 
 // Launcher starts user-mode Linux kernels. Its zero value is ready.
-type Launcher struct {
-	// Namespaces is handed to the sandbox. For tests.
-	Namespaces sandbox.Use
-}
+type Launcher struct{}
 
 // Kind is "uml".
 func (Launcher) Kind() string { return Kind }
 
 // Launch starts the kernel. The machine's memory is a file in the sandbox's
 // private directory: memory is taken as the guest uses it.
-func (l Launcher) Launch(ctx context.Context, spec machine.Spec) (machine.Machine, error) {
+func (Launcher) Launch(ctx context.Context, spec machine.Spec) (machine.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -64,6 +61,10 @@ func (l Launcher) Launch(ctx context.Context, spec machine.Spec) (machine.Machin
 	}
 	defer acksInside.Close()
 	m.line = newHostLine(data, acks)
+	namespaces := sandbox.Auto
+	if spec.NoNamespaces {
+		namespaces = sandbox.Never
+	}
 	needed := []string{spec.Kernel}
 	if spec.ModulesDir != "" {
 		needed = append(needed, spec.ModulesDir)
@@ -76,7 +77,7 @@ func (l Launcher) Launch(ctx context.Context, spec machine.Spec) (machine.Machin
 		Needed:      needed,
 		PrivateSize: spec.Memory + 64<<20,
 		Affinity:    cpu.set(),
-		Namespaces:  l.Namespaces,
+		Namespaces:  namespaces,
 	})
 	if err != nil {
 		cpu.release()
