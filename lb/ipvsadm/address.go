@@ -68,10 +68,11 @@ func parseIPv4OrName(s string, names Names) (netip.Addr, bool) {
 	return names.Addr(s)
 }
 
-// parseIPv6 reads what inet_pton(AF_INET6) takes: no zone.
+// parseIPv6 reads what inet_pton(AF_INET6) takes, without zones, except for
+// IPv4-mapped addresses: lb holds them for IPv4, the kernel does not.
 func parseIPv6(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
-	return a, err == nil && a.Is6() && a.Zone() == ""
+	return a, err == nil && a.Is6() && !a.Is4In6() && a.Zone() == ""
 }
 
 // parseIPv4 reads what inet_aton(3) of glibc takes: one to four numbers, each

@@ -57,9 +57,9 @@ func (t *tool) noSuchDest(ctx context.Context, cmd Command) string {
 	}
 	var known []string
 	for _, d := range dests {
-		known = append(known, d.DestKey.String())
+		known = append(known, d.String())
 	}
-	return fmt.Sprintf(": no -r %s; did you mean %s?", cmd.Dest.DestKey, nearest(cmd.Dest.DestKey.String(), known))
+	return fmt.Sprintf(": no -r %s; did you mean %s?", cmd.Dest.DestKey, nearest(cmd.Dest.String(), known))
 }
 
 // schedulers are those of Linux (net/netfilter/ipvs).

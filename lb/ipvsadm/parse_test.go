@@ -121,7 +121,8 @@ func TestUsageErrors(t *testing.T) {
 		{"-a -t 1.2.3.4:80 -r ::1", 2, "Different address family is allowed only for tunneling servers"},
 		{"-a -t 1.2.3.4:80 -r 10.0.0.1 -i --tun-type gue", 2, "You need to supply the 'tun-port' option for the 'gue' tunnel type"},
 		{"--set 1 2", 2, "--set option requires 3 timeout values"},
-		{"-A -t 1.2.3.4:80 -b ,", 2, "invalid scheduler flag `,'"}, // the original crashes
+		{"-A -t 1.2.3.4:80 -b ,", 2, "invalid scheduler flag `,'"},                          // the original crashes
+		{"-A -t [::ffff:1.2.3.4]:80", 2, "illegal virtual server address[:port] specified"}, // the original takes it
 	}
 	for _, test := range tests {
 		_, err := ipvsadm.Parse(strings.Fields("ipvsadm "+test.line), nil)
