@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -93,7 +92,6 @@ func (t *teller) ipvsadm(ctx context.Context, line, stdin string) (stdout, stder
 	var out, errs bytes.Buffer
 	env := ipvsadm.Env{
 		Table: table, Names: ipvsadm.NoNames{}, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs,
-		Conns: func() (io.ReadCloser, error) { return openIn(node, ipvsadm.ConnFile) },
 	}
 	argv := strings.Fields(line)
 	run := ipvsadm.Run
@@ -116,20 +114,6 @@ func (t *teller) must(ctx context.Context, line string) (string, error) {
 		err = notSeen("%q to succeed, it ended with status %d: %s", line, status, strings.TrimSpace(errs))
 	}
 	return out, err
-}
-
-// openIn opens a file of /proc as a node sees it: the path is read on a thread
-// that is in the node's namespace.
-func openIn(node *lab.Node, path string) (io.ReadCloser, error) {
-	var data []byte
-	err := node.Do(func() (err error) {
-		data, err = os.ReadFile(strings.Replace(path, "/proc/net/", "/proc/thread-self/net/", 1))
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
 // visit makes requests from the client; the spec's To says where.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +93,6 @@ func ours(t *testing.T, table *ipvs.Table, c commandLine) outcome {
 	var stdout, stderr bytes.Buffer
 	env := ipvsadm.Env{
 		Table: table,
-		Conns: func() (io.ReadCloser, error) { return os.Open("/proc/thread-self/net/ip_vs_conn") },
 		Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr,
 	}
 	run := map[string]func(context.Context, ipvsadm.Env, []string) int{

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
-
-	"github.com/ipvslab/ipvslab/lb"
+	"io/fs"
 )
 
 // list carries out -L.
 func (t *tool) list(ctx context.Context, cmd Command) int {
 	switch {
 	case cmd.Subject == OfConnections:
-		return t.listConns(cmd.Format)
+		return t.listConns(ctx, cmd.Format)
 	case cmd.HasService:
 		s, err := t.Table.Get(ctx, cmd.Service.Key)
 		if err != nil {
@@ -53,15 +52,16 @@ func (t *tool) listFailed(ctx context.Context, cmd Command, err error) int {
 	return statusFailed
 }
 
-func (t *tool) listConns(f Format) int {
-	file, err := t.Conns()
-	if err != nil {
+func (t *tool) listConns(ctx context.Context, f Format) int {
+	if t.Conns == nil {
 		t.complain("cannot open file " + ConnFile)
 		return statusFailed
 	}
-	defer file.Close()
-	conns, err := lb.ParseConns(file)
+	conns, err := t.Conns(ctx)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		t.complain("cannot open file " + ConnFile)
+		return statusFailed
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		t.complain("unexpected input from " + ConnFile)
 		return statusFailed

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/ipvslab/ipvslab/lb"
 )
@@ -13,9 +12,9 @@ import (
 // Env is what a command line works with.
 type Env struct {
 	Table lb.Table
-	// Conns opens the connection list of the table's namespace; nil: ConnFile,
-	// which is that of the process's main thread.
-	Conns func() (io.ReadCloser, error)
+	// Conns reads the connection entries of the table's namespace; nil: the
+	// Table's own method of that name and form, if it has one.
+	Conns func(context.Context) ([]lb.Conn, error)
 	Names Names // nil: /etc/hosts and /etc/services
 
 	Stdin          io.Reader // nil: empty
@@ -50,8 +49,10 @@ type tool struct {
 
 func newTool(env Env, program string) *tool {
 	t := &tool{Env: env, program: program}
-	if t.Conns == nil {
-		t.Conns = func() (io.ReadCloser, error) { return os.Open(ConnFile) }
+	if own, ok := t.Table.(interface {
+		Conns(context.Context) ([]lb.Conn, error)
+	}); ok && t.Conns == nil {
+		t.Conns = own.Conns
 	}
 	if t.Names == nil {
 		t.Names = &Files{}

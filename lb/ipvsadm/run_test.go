@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,6 +149,29 @@ func TestRestoreTellsEachLineThatFails(t *testing.T) {
 	if got := strings.Count(s.run("-Sn", "").Stdout, "\n"); got != 2999 {
 		t.Errorf("%d services, want 2999", got)
 	}
+}
+
+func TestConnections(t *testing.T) {
+	s := newSession(t, &lbtest.Fake{})
+	s.want("-Lnc", "", outcome{Stderr: "cannot open file /proc/net/ip_vs_conn\n", Status: 1})
+	for err, message := range map[error]string{
+		os.ErrNotExist:        "cannot open file /proc/net/ip_vs_conn\n",
+		io.ErrUnexpectedEOF:   "unexpected input from /proc/net/ip_vs_conn\n",
+		errors.New("no luck"): "no luck\n",
+	} {
+		s.env.Conns = func(context.Context) ([]lb.Conn, error) { return nil, err }
+		s.want("-Lnc", "", outcome{Stderr: message, Status: 1})
+	}
+	const list = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n" +
+		"TCP C0A80167 D431 C0A80175 0050 AC0A6482 0050 SYN_RECV         58\n" +
+		"UDP C0A80167 0000 C0A80175 13C4 AC0A6482 13C4 NONE           6000 sip f81d4fae@192.168.1.103\n" +
+		"IP_99 C0A80167 0000 C0A80175 0000 AC0A6482 0000 NONE            1\n"
+	s.env.Conns = func(context.Context) ([]lb.Conn, error) { return lb.ParseConns(strings.NewReader(list)) }
+	s.want("-Lnc", "", outcome{Stdout: "IPVS connection entries\n" +
+		"pro expire state       source             virtual            destination\n" +
+		"TCP 00:58  SYN_RECV    192.168.1.103:54321 192.168.1.117:80   172.10.100.130:80\n" +
+		"UDP 100:00 NONE        192.168.1.103:0    192.168.1.117:5060 172.10.100.130:5060\n" +
+		"IP_99 00:01  NONE        192.168.1.103:0    192.168.1.117:0    172.10.100.130:0\n"})
 }
 
 // broken is a table that can't be reached.
