@@ -22,7 +22,7 @@ func table(rows ...[]string) string {
 	for _, r := range rows {
 		fmt.Fprintln(w, "    "+strings.Join(r, "\t"))
 	}
-	w.Flush()
+	_ = w.Flush() // a strings.Builder takes everything
 	return strings.TrimRight(b.String(), "\n")
 }
 

@@ -30,7 +30,11 @@ func (e Entry) matches(c lb.Conn) bool {
 }
 
 func (e Entry) String() string {
-	s := fmt.Sprintf("%s %s -> %s -> %s", e.Protocol, any1(e.Client), any1(e.Virtual), any1(e.Real))
+	protocol := "any protocol"
+	if e.Protocol != 0 {
+		protocol = e.Protocol.String()
+	}
+	s := fmt.Sprintf("%s %s -> %s -> %s", protocol, orAny(e.Client), orAny(e.Virtual), orAny(e.Real))
 	if len(e.States) > 0 {
 		s += " in " + strings.Join(e.States, " or ")
 	}
@@ -40,37 +44,44 @@ func (e Entry) String() string {
 	return s
 }
 
-func any1(a netip.AddrPort) string {
+func orAny(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return "any"
 	}
 	return a.String()
 }
 
-// HaveEntry succeeds when exactly one connection entry is like the given one.
-// Its actual is a []lb.Conn.
+// HaveEntry succeeds when one connection entry is like the given one. Several
+// are an error, so that neither Should nor ShouldNot takes them for one or
+// none. Its actual is a []lb.Conn.
 func HaveEntry(want Entry) types.GomegaMatcher { return &haveEntry{want} }
 
 type haveEntry struct{ want Entry }
 
+// Match implements types.GomegaMatcher.
 func (m *haveEntry) Match(actual any) (bool, error) {
 	conns, ok := actual.([]lb.Conn)
 	if !ok {
 		return false, fmt.Errorf("HaveEntry takes a []lb.Conn, not %T", actual)
 	}
-	n := 0
+	var alike []lb.Conn
 	for _, c := range conns {
 		if m.want.matches(c) {
-			n++
+			alike = append(alike, c)
 		}
 	}
-	return n == 1, nil
+	if len(alike) > 1 {
+		return false, fmt.Errorf("%d connection entries are %s, which is to name one:\n%s", len(alike), m.want, listed(alike))
+	}
+	return len(alike) == 1, nil
 }
 
+// FailureMessage implements types.GomegaMatcher.
 func (m *haveEntry) FailureMessage(actual any) string {
 	return "expected one connection entry " + m.want.String() + ", the director has:\n" + listed(actual.([]lb.Conn))
 }
 
+// NegatedFailureMessage implements types.GomegaMatcher.
 func (m *haveEntry) NegatedFailureMessage(actual any) string {
 	return "expected no connection entry " + m.want.String() + ", the director has:\n" + listed(actual.([]lb.Conn))
 }

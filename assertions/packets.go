@@ -2,6 +2,7 @@ package assertions
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/onsi/gomega/types"
@@ -10,53 +11,40 @@ import (
 )
 
 // HavePacket succeeds when a packet of the capture is as wanted; what is its
-// description for the message. Its actual is a capture.Set or a []capture.Packet.
+// description for the message. Its actual is a capture.Set, a *capture.Capture
+// or a []capture.Packet.
 func HavePacket(what string, want func(capture.Packet) bool) types.GomegaMatcher {
-	return &havePacket{what, want}
+	return &havePacket{what: what, want: want}
 }
 
 type havePacket struct {
 	what string
 	want func(capture.Packet) bool
+	seen []capture.Packet // at the time of the verdict; a capture may be going on
 }
 
-func packetsOf(actual any) ([]capture.Packet, error) {
-	switch a := actual.(type) {
-	case capture.Set:
-		return a.Packets(), nil
-	case []capture.Packet:
-		return a, nil
-	}
-	return nil, fmt.Errorf("HavePacket takes a capture.Set or a []capture.Packet, not %T", actual)
-}
-
-func (m *havePacket) first(actual any) (capture.Packet, bool) {
-	packets, _ := packetsOf(actual)
-	for _, p := range packets {
-		if m.want(p) {
-			return p, true
-		}
-	}
-	return capture.Packet{}, false
-}
-
+// Match implements types.GomegaMatcher.
 func (m *havePacket) Match(actual any) (bool, error) {
-	if _, err := packetsOf(actual); err != nil {
-		return false, err
+	switch a := actual.(type) {
+	case interface{ Packets() []capture.Packet }:
+		m.seen = a.Packets()
+	case []capture.Packet:
+		m.seen = a
+	default:
+		return false, fmt.Errorf("HavePacket takes a capture.Set, a *capture.Capture or a []capture.Packet, not %T", actual)
 	}
-	_, found := m.first(actual)
-	return found, nil
+	return slices.ContainsFunc(m.seen, m.want), nil
 }
 
 // mostPackets bounds what a message lists.
 const mostPackets = 40
 
-func (m *havePacket) FailureMessage(actual any) string {
-	packets, _ := packetsOf(actual)
+// FailureMessage implements types.GomegaMatcher.
+func (m *havePacket) FailureMessage(any) string {
 	lines := []string{}
-	for i, p := range packets {
+	for i, p := range m.seen {
 		if i == mostPackets {
-			lines = append(lines, fmt.Sprintf("... and %d more", len(packets)-i))
+			lines = append(lines, fmt.Sprintf("... and %d more", len(m.seen)-i))
 			break
 		}
 		lines = append(lines, p.String())
@@ -67,7 +55,8 @@ func (m *havePacket) FailureMessage(actual any) string {
 	return "expected " + m.what + "; captured were:\n    " + strings.Join(lines, "\n    ")
 }
 
-func (m *havePacket) NegatedFailureMessage(actual any) string {
-	p, _ := m.first(actual)
-	return "expected no packet such as " + m.what + "; captured was:\n    " + p.String()
+// NegatedFailureMessage implements types.GomegaMatcher.
+func (m *havePacket) NegatedFailureMessage(any) string {
+	i := slices.IndexFunc(m.seen, m.want)
+	return "expected no packet such as " + m.what + "; captured was:\n    " + m.seen[i].String()
 }

@@ -1,6 +1,7 @@
 package assertions
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,14 +22,19 @@ func FollowPrediction(want []string, context ...string) types.GomegaMatcher {
 
 type followPrediction struct{ want, context []string }
 
+// Match implements types.GomegaMatcher.
 func (m *followPrediction) Match(actual any) (bool, error) {
 	got, ok := actual.([]string)
 	if !ok {
 		return false, fmt.Errorf("FollowPrediction takes a []string, not %T", actual)
 	}
+	if len(m.want) == 0 {
+		return false, errors.New("FollowPrediction got an empty prediction, which proves nothing")
+	}
 	return slices.Equal(got, m.want), nil
 }
 
+// FailureMessage implements types.GomegaMatcher.
 func (m *followPrediction) FailureMessage(actual any) string {
 	got := actual.([]string)
 	at := 0
@@ -36,16 +42,21 @@ func (m *followPrediction) FailureMessage(actual any) string {
 		at++
 	}
 	what := fmt.Sprintf("connection %d of %d went to %s, the scheduler's model says %s", at+1, len(m.want), nth(got, at), nth(m.want, at))
+	if at == len(m.want) || at == len(got) {
+		what = fmt.Sprintf("%d connections were predicted, %d observed; the first %d are as predicted", len(m.want), len(got), at)
+	}
 	return what + "\n  predicted: " + excerpt(m.want, at) + "\n  observed:  " + excerpt(got, at) + notes(m.context)
 }
 
+// NegatedFailureMessage implements types.GomegaMatcher.
 func (m *followPrediction) NegatedFailureMessage(any) string {
 	return "the picks are the predicted ones: " + excerpt(m.want, 0)
 }
 
+// nth is empty past the end, where the message says something else.
 func nth(names []string, i int) string {
 	if i >= len(names) {
-		return "nobody (there is none)"
+		return ""
 	}
 	return names[i]
 }

@@ -16,6 +16,7 @@ func HaveSysctl(key, value string) types.GomegaMatcher { return &haveSysctl{key:
 
 type haveSysctl struct{ key, want, got string }
 
+// Match implements types.GomegaMatcher.
 func (m *haveSysctl) Match(actual any) (bool, error) {
 	node, ok := actual.(*lab.Node)
 	if !ok {
@@ -28,10 +29,12 @@ func (m *haveSysctl) Match(actual any) (bool, error) {
 	return strings.Join(strings.Fields(m.got), " ") == strings.Join(strings.Fields(m.want), " "), nil
 }
 
+// FailureMessage implements types.GomegaMatcher.
 func (m *haveSysctl) FailureMessage(actual any) string {
 	return fmt.Sprintf("expected %s = %s in node %s, it is %s", m.key, m.want, actual.(*lab.Node).Name(), m.got)
 }
 
+// NegatedFailureMessage implements types.GomegaMatcher.
 func (m *haveSysctl) NegatedFailureMessage(actual any) string {
 	return fmt.Sprintf("expected %s not to be %s in node %s", m.key, m.want, actual.(*lab.Node).Name())
 }

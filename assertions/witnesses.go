@@ -1,8 +1,8 @@
 package assertions
 
 import (
+	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -28,10 +28,14 @@ func AgreeOn(want map[string]int) types.GomegaMatcher { return &agreeOn{want} }
 
 type agreeOn struct{ want map[string]int }
 
+// Match implements types.GomegaMatcher.
 func (m *agreeOn) Match(actual any) (bool, error) {
 	w, ok := actual.(Witnesses)
 	if !ok {
 		return false, fmt.Errorf("AgreeOn takes a Witnesses, not %T", actual)
+	}
+	if len(w.asked()) == 0 {
+		return false, errors.New("AgreeOn got no witness: Client, Servers and Kernel are all nil")
 	}
 	for _, counts := range w.asked() {
 		if !sameCounts(counts, m.want) {
@@ -61,11 +65,13 @@ func sameCounts(a, b map[string]int) bool {
 	return true
 }
 
+// FailureMessage implements types.GomegaMatcher.
 func (m *agreeOn) FailureMessage(actual any) string {
 	w := actual.(Witnesses)
-	return "the witnesses do not agree on the expected distribution:\n" + w.table(m.want) + w.reading(m.want) + notes(w.Notes)
+	return "the witnesses do not agree on the expected distribution:\n" + w.table(m.want) + notes([]string{w.reading(m.want)}) + notes(w.Notes)
 }
 
+// NegatedFailureMessage implements types.GomegaMatcher.
 func (m *agreeOn) NegatedFailureMessage(actual any) string {
 	return "the witnesses agree, though they should not:\n" + actual.(Witnesses).table(m.want)
 }
@@ -88,38 +94,13 @@ func cell(counts map[string]int, name string) string {
 	return strconv.Itoa(counts[name])
 }
 
-// reading says what the pattern of disagreement usually means.
-func (w Witnesses) reading(want map[string]int) string {
-	c, s, k := sameCounts(w.Client, want), sameCounts(w.Servers, want), sameCounts(w.Kernel, want)
-	var text string
-	switch {
-	case w.Servers != nil && w.Kernel != nil && maps.Equal(nonZero(w.Client), nonZero(w.Servers)) && maps.Equal(nonZero(w.Servers), nonZero(w.Kernel)):
-		text = "all three agree with each other: the distribution is real, and not the expected one; look at weights, scheduler and flags in the director's table"
-	case w.Unanswered > 0 && w.Kernel != nil && k && !s:
-		text = "the director sent connections on that no real server accepted: look for a server that does not listen, and at the way there"
-	case w.Unanswered > 0 && s:
-		text = "the real servers accepted what the client saw no answer to: look at the answers' way back"
-	case c && s && !k:
-		text = "client and servers agree, the director's kernel does not: traffic goes past the director, or its table was changed meanwhile"
-	case c && k && !s:
-		text = "only the servers' count is off: somebody else visits them, or another server answers under their name"
-	case s && k && !c:
-		text = "only the client's count is off: two real servers may answer under one name"
-	default:
-		return ""
-	}
-	return "\n  " + text
-}
-
-func nonZero(m map[string]int) map[string]int {
-	out := maps.Clone(m)
-	maps.DeleteFunc(out, func(_ string, n int) bool { return n == 0 })
-	return out
-}
-
+// notes are further lines of a message; empty ones are left out.
 func notes(ns []string) string {
-	if len(ns) == 0 {
-		return ""
+	var b strings.Builder
+	for _, n := range ns {
+		if n != "" {
+			b.WriteString("\n  " + n)
+		}
 	}
-	return "\n  " + strings.Join(ns, "\n  ")
+	return b.String()
 }
