@@ -48,11 +48,11 @@ const (
 // Key identifies a virtual service in a table. It is either an address, a port
 // and a protocol, or a firewall mark with a family; it is comparable.
 type Key struct {
-	Protocol Protocol   // zero for a firewall mark
-	Addr     netip.Addr // the VIP; the zero Addr for a firewall mark
-	Port     uint16     // zero: every port (needs persistence)
-	FWMark   uint32     // zero: the service is named by address and port
-	Family   Family     // always set, also for an address
+	Protocol Protocol   `json:"protocol,omitempty"` // zero for a firewall mark
+	Addr     netip.Addr `json:"addr,omitzero"`      // the VIP; the zero Addr for a firewall mark
+	Port     uint16     `json:"port,omitempty"`     // zero: every port (needs persistence)
+	FWMark   uint32     `json:"fwmark,omitempty"`   // zero: the service is named by address and port
+	Family   Family     `json:"family"`             // always set, also for an address
 }
 
 // AddrKey names the service at vip:port.
@@ -100,14 +100,14 @@ const (
 // they are to be added (the kernel lists them newest first).
 type Service struct {
 	Key
-	Scheduler    string        // "rr", "wrr", ...
-	Flags        Flags         //
-	Timeout      time.Duration // persistence; zero: none. Whole seconds.
-	MaskBits     uint8         // persistence granularity as a prefix length; zero: one address (32 or 128)
-	OddMask      netip.Addr    // IPv4 persistence mask that is no prefix, such as 0.0.0.0 or 255.0.255.0; MaskBits is then zero
-	Engine       string        // persistence engine, "" or "sip"
-	Destinations []Destination //
-	Counters     Counters      // read from a kernel; ignored when written
+	Scheduler    string        `json:"scheduler"` // "rr", "wrr", ...
+	Flags        Flags         `json:"flags,omitempty"`
+	Timeout      time.Duration `json:"timeout,omitempty"`  // persistence; zero: none. Whole seconds.
+	MaskBits     uint8         `json:"maskBits,omitempty"` // persistence granularity as a prefix length; zero: one address (32 or 128)
+	OddMask      netip.Addr    `json:"oddMask,omitzero"`   // IPv4 persistence mask that is no prefix, such as 0.0.0.0 or 255.0.255.0; MaskBits is then zero
+	Engine       string        `json:"engine,omitempty"`   // persistence engine, "" or "sip"
+	Destinations []Destination `json:"destinations"`
+	Counters     Counters      `json:"counters,omitzero"` // read from a kernel; ignored when written
 }
 
 // Forward is a forwarding method (IP_VS_CONN_F_FWD_MASK).
@@ -148,15 +148,15 @@ const (
 
 // Tunnel says how packets for a TUN destination are wrapped. The zero value is IPIP.
 type Tunnel struct {
-	Type  TunnelType
-	Port  uint16 // GUE only
-	Flags uint16 // IP_VS_TUNNEL_ENCAP_FLAG_*
+	Type  TunnelType `json:"type"`
+	Port  uint16     `json:"port,omitempty"`  // GUE only
+	Flags uint16     `json:"flags,omitempty"` // IP_VS_TUNNEL_ENCAP_FLAG_*
 }
 
 // DestKey identifies a destination within its service; it is comparable.
 type DestKey struct {
-	Addr netip.Addr
-	Port uint16
+	Addr netip.Addr `json:"addr"`
+	Port uint16     `json:"port"`
 }
 
 // String is addr:port.
@@ -165,20 +165,29 @@ func (k DestKey) String() string { return netip.AddrPortFrom(k.Addr, k.Port).Str
 // Destination is a real server as a service sees it.
 type Destination struct {
 	DestKey
-	Forward  Forward
-	Weight   int32
-	Upper    uint32 // connection thresholds; zero: none
-	Lower    uint32
-	Tunnel   Tunnel
-	Counters Counters // read from a kernel; ignored when written
+	Forward  Forward  `json:"forward"`
+	Weight   int32    `json:"weight"`
+	Upper    uint32   `json:"upper,omitempty"` // connection thresholds; zero: none
+	Lower    uint32   `json:"lower,omitempty"`
+	Tunnel   Tunnel   `json:"tunnel,omitzero"`
+	Counters Counters `json:"counters,omitzero"` // read from a kernel; ignored when written
 }
 
 // Counters are what a kernel reports. Active and Inactive are live and belong
 // to destinations only; the rest is refreshed by the kernel every 2 s
 // (net/netfilter/ipvs/ip_vs_est.c).
 type Counters struct {
-	Active, Inactive, Persistent      uint32
-	Conns, InPkts, OutPkts            uint64
-	InBytes, OutBytes                 uint64
-	CPS, InPPS, OutPPS, InBPS, OutBPS uint64
+	Active     uint32 `json:"active"`
+	Inactive   uint32 `json:"inactive"`
+	Persistent uint32 `json:"persistent"`
+	Conns      uint64 `json:"conns"`
+	InPkts     uint64 `json:"inPkts"`
+	OutPkts    uint64 `json:"outPkts"`
+	InBytes    uint64 `json:"inBytes"`
+	OutBytes   uint64 `json:"outBytes"`
+	CPS        uint64 `json:"cps"`
+	InPPS      uint64 `json:"inPPS"`
+	OutPPS     uint64 `json:"outPPS"`
+	InBPS      uint64 `json:"inBPS"`
+	OutBPS     uint64 `json:"outBPS"`
 }
