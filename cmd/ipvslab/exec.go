@@ -94,7 +94,14 @@ func (a *app) inNode(ctx context.Context, labName, ref string, argv []string) er
 		if err != nil {
 			return usageError{err}
 		}
-		spec := lab.ExecSpec{Argv: argv, Stdin: a.in, Stdout: a.out, Stderr: a.err}
+		bin, err := programDir(l)
+		if err != nil {
+			return err
+		}
+		spec := lab.ExecSpec{
+			Argv: argv, Env: []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")},
+			Stdin: a.in, Stdout: a.out, Stderr: a.err,
+		}
 		if argv == nil {
 			if spec.Argv, err = shellArgv(l, nodeName); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/ipvslab/ipvslab/internal/guest"
@@ -27,6 +28,9 @@ func main() {
 	lab.Hook()   // a command on its way into a node, or a lab's agent
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	if name := filepath.Base(os.Args[0]); programs[name] != nil {
+		os.Exit(a.ipvsadm(ctx, name, os.Args[1:]))
+	}
 	err := newRoot(a).ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
 	stop()

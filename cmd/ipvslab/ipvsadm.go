@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ipvslab/ipvslab/internal/launch"
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
+	"github.com/ipvslab/ipvslab/lb/ipvsadm"
+)
+
+// programs are the names under which this binary is ipvsadm, in the PATH of
+// every shell and exec of a lab.
+var programs = map[string]func(context.Context, ipvsadm.Env, []string) int{
+	"ipvsadm":         ipvsadm.Run,
+	"ipvsadm-save":    ipvsadm.RunSave,
+	"ipvsadm-restore": ipvsadm.RunRestore,
+}
+
+func newIpvsadm(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:                "ipvsadm [LAB/]NODE [ARG...]",
+		Short:              "Act as ipvsadm 1.31 in a node; in a lab's shells plain ipvsadm does",
+		Example:            "  ipvslab ipvsadm master -Ln\n  ipvslab ipvsadm article/master -A -t 192.168.1.117:8080 -s rr",
+		DisableFlagParsing: true, // they are ipvsadm's
+		Args:               cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if args[0] == "--help" || args[0] == "-h" {
+				return c.Help()
+			}
+			labName, nodeName, err := a.nodeRef(c.Context(), "", args[0])
+			if err != nil {
+				return err
+			}
+			argv := append([]string{"ipvsadm", labName + "/" + nodeName}, args[1:]...)
+			req := launch.Request{Lab: labName, MustExist: true, Argv: argv}
+			return a.run(c.Context(), req, func(ctx context.Context) error {
+				l, err := lab.Load(labName)
+				if err != nil {
+					return err
+				}
+				node, err := l.Node(nodeName)
+				if err != nil {
+					return usageError{err}
+				}
+				var status int
+				err = node.Do(func() error {
+					status = a.ipvsadm(ctx, "ipvsadm", args[1:])
+					return nil
+				})
+				return passOn(status, err)
+			})
+		},
+	}
+}
+
+// ipvsadm is one of the programs, in the calling thread's namespace.
+func (a *app) ipvsadm(ctx context.Context, program string, args []string) int {
+	var table lb.Table
+	t, err := ipvs.Open(ctx, "")
+	if err == nil {
+		defer t.Close()
+		table = t
+	} else {
+		table = unreachable{err: err}
+	}
+	f, terminal := a.err.(*os.File)
+	return programs[program](ctx, ipvsadm.Env{
+		Table: table, Conns: conns, Stdin: a.in, Stdout: a.out, Stderr: a.err,
+		Hints: terminal && term.IsTerminal(int(f.Fd())),
+	}, append([]string{program}, args...))
+}
+
+// unreachable is the table of a kernel without IPVS; ipvsadm explains it.
+type unreachable struct {
+	lb.Table // never called: ipvsadm ends when Info fails
+	err      error
+}
+
+func (u unreachable) Info(context.Context) (lb.Info, error) { return lb.Info{}, u.err }
+
+// conns reads the connection list of the calling thread's namespace.
+func conns() (io.ReadCloser, error) {
+	data, err := os.ReadFile("/proc/thread-self/net/ip_vs_conn")
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+// programDir is a directory of the lab's in which this binary has the programs' names.
+func programDir(l *lab.Lab) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	dir := filepath.Join(l.Dir(), "bin")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("put ipvsadm into the PATH: %w", err)
+	}
+	for name := range programs {
+		if err := os.Symlink(self, filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", fmt.Errorf("put ipvsadm into the PATH: %w", err)
+		}
+	}
+	return dir, nil
+}
