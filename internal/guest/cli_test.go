@@ -25,6 +25,9 @@ const cliEnv = "GUEST_TEST_SCRIPT"
 
 func cli() {
 	kernel, modules := findKernel()
+	if k := os.Getenv("GUEST_TEST_KERNEL"); k != "" {
+		kernel = k
+	}
 	o := guest.Options{
 		Kernel: kernel, ModulesDir: modules, Modules: []string{"overlay"}, Memory: 128 << 20,
 		KernelArgs: []string{os.Getenv("GUEST_TEST_MARKER")},
@@ -134,6 +137,31 @@ func TestTerminal(t *testing.T) {
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
 		t.Error(err)
 	}
+}
+
+// TestInterruptedBoot: Ctrl-C ends a boot that hangs.
+func TestInterruptedBoot(t *testing.T) {
+	mark := marker()
+	cmd := command(t, mark, "true")
+	kernel := filepath.Join(cmd.Dir, "kernel")
+	if err := os.WriteFile(kernel, []byte("#!/bin/sh\necho no more\nwhile :; do sleep 1; done\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "GUEST_TEST_KERNEL="+kernel)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(withMarker(t, mark)) < 2 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
+		t.Error(err)
+	}
+	nothingLeft(t, mark)
 }
 
 // TestKilledAtRandom: whenever this side is killed, no process is left.

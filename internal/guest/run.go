@@ -38,11 +38,17 @@ func Run(ctx context.Context, o Options, cmd Command) (status int, err error) {
 		defer func() { err = errors.Join(err, i.stop()) }()
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
+		// While it boots nothing can be told to it; and it ends with the command anyway.
+		stop := context.AfterFunc(ctx, func() { _ = i.machine.Kill() })
+		defer stop()
 		c.Signals = untilBooted(i.ready, c.Signals, func(s syscall.Signal) { cancel(interrupted(s)) })
 		status, err = i.run(ctx, booted, c)
 		var s interrupted
 		if errors.As(context.Cause(ctx), &s) {
 			return 128 + int(s), nil
+		}
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err()
 		}
 		return status, err
 	})

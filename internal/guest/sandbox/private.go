@@ -34,6 +34,7 @@ func pickPrivate(uid int, size int64) (string, error) {
 			continue
 		}
 		if err := os.Chown(dir, uid, -1); err != nil {
+			err = fmt.Errorf("give a directory to the unprivileged user %d (a guest is never run as root): %w", uid, err)
 			return "", errors.Join(err, os.Remove(dir))
 		}
 		return dir, nil
