@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -67,16 +65,17 @@ func newIpvsadm(a *app) *cobra.Command {
 // ipvsadm is one of the programs, in the calling thread's namespace.
 func (a *app) ipvsadm(ctx context.Context, program string, args []string) int {
 	var table lb.Table
+	var list func(context.Context) ([]lb.Conn, error)
 	t, err := ipvs.Open(ctx, "")
 	if err == nil {
 		defer t.Close()
-		table = t
+		table, list = t, t.Conns
 	} else {
 		table = unreachable{err: err}
 	}
 	f, terminal := a.err.(*os.File)
 	return programs[program](ctx, ipvsadm.Env{
-		Table: table, Conns: conns, Stdin: a.in, Stdout: a.out, Stderr: a.err,
+		Table: table, Conns: list, Stdin: a.in, Stdout: a.out, Stderr: a.err,
 		Hints: terminal && term.IsTerminal(int(f.Fd())),
 	}, append([]string{program}, args...))
 }
@@ -88,15 +87,6 @@ type unreachable struct {
 }
 
 func (u unreachable) Info(context.Context) (lb.Info, error) { return lb.Info{}, u.err }
-
-// conns reads the connection list of the calling thread's namespace.
-func conns() (io.ReadCloser, error) {
-	data, err := os.ReadFile("/proc/thread-self/net/ip_vs_conn")
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(bytes.NewReader(data)), nil
-}
 
 // programDir is a directory of the lab's in which this binary has the programs' names.
 func programDir(l *lab.Lab) (string, error) {
