@@ -99,6 +99,9 @@ func (a *agent) handler() http.Handler {
 	mux.HandleFunc("POST /start", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, nil, a.each(r, (*traffic.Responder).Start))
 	})
+	mux.HandleFunc("POST /quit", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, nil, a.host.Close())
+	})
 	return mux
 }
 

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ipvslab/ipvslab/lab/traffic"
 )
@@ -41,6 +43,21 @@ func (l *Lab) StartResponder(ctx context.Context, node, protocol string, port ui
 
 func responderQuery(node, protocol string, port uint16) url.Values {
 	return url.Values{"node": {node}, "protocol": {protocol}, "port": {strconv.Itoa(int(port))}}
+}
+
+// quitTimeout bounds quitAgent; the process that holds the agent may be stopped.
+const quitTimeout = time.Second
+
+// quitAgent makes an agent that lives in some process of its own business, a Go
+// test say, let go of the lab's sockets. That process is not ours to end, and
+// may have ended long ago: hence no error.
+func quitAgent(ctx context.Context, st *state, dir string) {
+	if slices.ContainsFunc(st.Processes, func(p process) bool { return p.What == agentWhat }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, quitTimeout)
+	defer cancel()
+	_ = (&Lab{plan: st.Plan, dir: dir}).ask(ctx, http.MethodPost, "/quit", nil, nil)
 }
 
 // ask sends one request to the agent, whichever process it is in.

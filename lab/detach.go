@@ -51,7 +51,7 @@ func (b *builder) startAgent(ctx context.Context) error {
 
 // awaitAgent records the agent and waits for its word: "" when it serves.
 func (b *builder) awaitAgent(ctx context.Context, cmd *exec.Cmd, r *os.File, log string) error {
-	err := b.record(cmd.Process.Pid, "agent", log)
+	err := b.record(cmd.Process.Pid, agentWhat, log)
 	go cmd.Wait() // for as long as this process lives; nobody else reaps it
 	if err != nil {
 		return err
@@ -81,6 +81,9 @@ func (b *builder) record(pid int, what, log string) error {
 	b.state.Processes = append(b.state.Processes, p)
 	return b.stateDir.write(b.state)
 }
+
+// agentWhat is what the agent is called in the state.
+const agentWhat = "agent"
 
 // agentReady is the agent's word for "everything listens".
 const agentReady = "ready"

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -212,6 +213,40 @@ func exe(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A command in one lab must not keep another lab's namespaces alive by having
+// copies of their mounts.
+func TestCommandPinsNothing(t *testing.T) {
+	needRoot(t)
+	stateRoot(t)
+	one := up(t, plan(t, "nat.yaml", labName("pin1")), lab.Options{NoServices: true})
+	two := up(t, plan(t, "nat.yaml", labName("pin2")), lab.Options{NoServices: true})
+	node, err := one.Node("client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := node.Command(t.Context(), "sh", "-c", "echo; sleep 1000")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), two.Name()+".") {
+		t.Errorf("%s is still mounted in a command of %s", two.Name(), one.Name())
+	}
 }
 
 func TestCommands(t *testing.T) {

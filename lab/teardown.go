@@ -37,6 +37,7 @@ func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
 		_ = dir.write(st)
 	}
 	l.agent.close()
+	quitAgent(ctx, st, dir.path)
 	errs = append(errs, endProcesses(ctx, st.Processes, spaces))
 	errs = append(errs, deleteNamespaces(st.Namespaces))
 	// Whoever was about to enter when the names were still there is in now.
