@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -172,6 +173,38 @@ func TestInterfaceKinds(t *testing.T) {
 			if err := l.Down(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+		})
+	}
+}
+
+// Every example comes up and goes down.
+func TestExamples(t *testing.T) {
+	needRoot(t)
+	files, err := filepath.Glob("../examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	noIPVS := probeIPVS(t)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			dir := stateRoot(t)
+			p, problems, err := topology.Open(file, labName("example"))
+			if err != nil {
+				t.Fatalf("%v\n%v", err, problems)
+			}
+			t.Cleanup(func() { lab.Down(context.Background(), p.Name) })
+			l, err := lab.Up(t.Context(), p, lab.Options{Agent: lab.Detached, NoServices: noIPVS != nil})
+			missing := errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT)
+			if missing && os.Getenv("IPVSLAB_REQUIRE_KERNEL") != "1" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Down(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			nothingLeft(t, dir, p.Name)
 		})
 	}
 }
