@@ -24,7 +24,11 @@ import (
 const cliEnv = "GUEST_TEST_SCRIPT"
 
 func cli() {
-	kernel, modules := findKernel()
+	kernel, modules, err := findKernel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if k := os.Getenv("GUEST_TEST_KERNEL"); k != "" {
 		kernel = k
 	}
@@ -192,7 +196,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the tests have run as an ordinary user already")
 	}
-	options(t) // skips if there is no kernel
+	o := options(t) // skips if there is no kernel
 	dir, err := os.MkdirTemp("/var/tmp", "guest-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -209,13 +213,22 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if b, err = os.ReadFile(o.Kernel); err == nil {
+		err = os.WriteFile(dir+"/linux.uml", b, 0o755)
+	}
+	if err == nil {
+		err = os.CopyFS(dir+"/modules", os.DirFS(o.ModulesDir))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range []string{dir, tmp} {
 		if err := os.Chown(path, 1000, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cmd := exec.Command(binary, "-test.v", "-test.skip", "TestKilledAtRandom")
-	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+tmp, "XDG_CACHE_HOME=")
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+tmp, "XDG_CACHE_HOME=", imageEnv+"="+dir+"/linux.uml:"+dir+"/modules")
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	out, err := cmd.CombinedOutput()

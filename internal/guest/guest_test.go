@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/guest"
+	"github.com/ipvslab/ipvslab/internal/guest/image"
 	"github.com/ipvslab/ipvslab/internal/guest/session"
 )
 
@@ -27,26 +28,34 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// imageEnv is a kernel and its modules, for the user who cannot see the cache.
+const imageEnv = "GUEST_TEST_IMAGE"
+
 // findKernel finds a user-mode Linux at hand.
-func findKernel() (kernel, modules string) {
-	for _, root := range []string{"/usr", "/tmp/uml/usr"} {
-		dirs, _ := filepath.Glob(root + "/lib/uml/modules/*")
-		if _, err := os.Stat(root + "/bin/linux.uml"); err == nil && len(dirs) > 0 {
-			return root + "/bin/linux.uml", dirs[0]
-		}
+func findKernel() (kernel, modules string, err error) {
+	if given := os.Getenv(imageEnv); given != "" {
+		kernel, modules, _ = strings.Cut(given, ":")
+		return kernel, modules, nil
 	}
-	return "", ""
+	found, err := image.Find(context.Background(), image.Want{Launcher: image.UML})
+	if err != nil {
+		return "", "", err
+	}
+	if found = image.Usable(found); len(found) == 0 {
+		return "", "", errors.New("no user-mode Linux at hand (ipvslab kernel fetch)")
+	}
+	return found[0].Path, found[0].Modules, nil
 }
 
 // options are those of a small guest: few modules, so that it boots fast.
 func options(t *testing.T) guest.Options {
 	t.Helper()
-	kernel, modules := findKernel()
-	if kernel == "" {
+	kernel, modules, err := findKernel()
+	if err != nil {
 		if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" {
-			t.Fatal("no user-mode Linux found")
+			t.Fatal(err)
 		}
-		t.Skip("no user-mode Linux found")
+		t.Skip(err)
 	}
 	return guest.Options{
 		Kernel: kernel, ModulesDir: modules, Modules: []string{"overlay"}, Dir: t.TempDir(), Memory: 128 << 20,
