@@ -203,7 +203,7 @@ func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
 	booted := make(chan error, 1)
 	watchdog := time.AfterFunc(o.BootTimeout, func() { _ = m.Kill() })
 	go func() {
-		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.plan.Files, Demand: o.plan.Demand, Executable: self})
+		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.plan.Files, Demand: o.plan.Demand, ModulesDir: o.ModulesDir, Executable: self})
 		if !watchdog.Stop() {
 			err = fmt.Errorf("boot guest: not ready within %v", o.BootTimeout)
 		}

@@ -32,6 +32,7 @@ const LabsDir = "/run/ipvslab/labs"
 type Config struct {
 	Writable   []string `json:"writable,omitempty"`   // directories, mounted in this order
 	Modules    []string `json:"modules,omitempty"`    // absolute paths, in the order of loading
+	ModulesDir string   `json:"modulesDir,omitempty"` // the kernel's modules, for the system's own modprobe
 	Demand     string   `json:"demand,omitempty"`     // the file that tells which modules to load when the kernel asks
 	Executable string   `json:"executable,omitempty"` // the host's path of the binary that is pid 1 here
 }
@@ -119,7 +120,7 @@ func (g *guest) apply(base <-chan error) error {
 	if err := serveRequests(g.config.Demand); err != nil {
 		return err
 	}
-	if err := mountTemporary(); err != nil {
+	if err := errors.Join(mountTemporary(), mountModules(g.config.ModulesDir)); err != nil {
 		return err
 	}
 	for i, dir := range g.config.Writable {

@@ -164,3 +164,32 @@ func mountPoint(dir string) error {
 	}
 	return nil
 }
+
+// mountModules shows this kernel's modules where modprobe(8) looks for them, in
+// place of those of the host's kernels. Where there is no such place nobody looks.
+func mountModules(dir string) error {
+	const place = "/lib/modules"
+	if info, err := os.Stat(place); dir == "" || err != nil || !info.IsDir() {
+		return nil
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return fmt.Errorf("mount modules: %w", err)
+	}
+	mine := place + "/" + unix.ByteSliceToString(name.Release[:])
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // it may lie below the place
+	if err != nil {
+		return fmt.Errorf("mount modules: open %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Mount("tmpfs", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("mount %s: %w", place, err)
+	}
+	if err := os.Mkdir(mine, 0o755); err != nil {
+		return fmt.Errorf("mount modules: %w", err)
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", fd), mine, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", mine, err)
+	}
+	return nil
+}
