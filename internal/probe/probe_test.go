@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/onsi/gomega"
 )
 
 func TestReportMissing(t *testing.T) {
@@ -79,7 +80,13 @@ func TestOnlyStopsWithTheContext(t *testing.T) {
 // The host's namespaces, links and children must be as they were.
 func TestProbeLeavesNothingBehind(t *testing.T) {
 	before := traces(t)
-	before["children"] = nil // those of an earlier, cancelled probe may not be reaped yet
+	// An earlier, cancelled probe may not have ended yet.
+	before["children"] = nil
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before["namespaces"] = []string{own}
 	r := Probe(context.Background())
 	for _, f := range r.Features {
 		t.Log(f)
@@ -91,13 +98,9 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 		t.Errorf("features probed (-got +want):\n%s", diff)
 	}
 	// The thread that was in the namespace ends on its own time.
-	deadline := time.Now().Add(5 * time.Second)
-	for cmp.Diff(before, traces(t)) != "" && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond) // a poll's pause
-	}
-	if diff := cmp.Diff(before, traces(t)); diff != "" {
-		t.Errorf("the probe left traces (-before +after):\n%s", diff)
-	}
+	gomega.NewWithT(t).Eventually(func() string { return cmp.Diff(before, traces(t)) }).
+		WithTimeout(5*time.Second).WithPolling(time.Millisecond).
+		Should(gomega.BeEmpty(), "the probe left traces (-before +after)")
 }
 
 // In a kernel known to have it all, everything a lab needs must be found:

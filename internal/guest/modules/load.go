@@ -3,22 +3,45 @@ package modules
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // Load hands the files to the kernel in their order, in the guest, as root. A
-// module that is loaded already counts as loaded. It goes on past a module
-// that the kernel refuses and returns all such errors joined: those that
-// depend on it fail too, the others are worth having.
+// module that is loaded already is passed over, its file is not read. It goes
+// on past a module that the kernel refuses and returns all such errors joined:
+// those that depend on it fail too, the others are worth having.
 func Load(files []string) error {
+	there, err := loaded()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, f := range files {
+		if name, ok := moduleName(f); ok && there[name] {
+			continue
+		}
 		if err := loadFile(f); err != nil {
 			errs = append(errs, fmt.Errorf("load module %s: %w", f, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// loaded are the names in /proc/modules.
+func loaded() (map[string]bool, error) {
+	data, err := os.ReadFile("/proc/modules")
+	if err != nil {
+		return nil, fmt.Errorf("list loaded modules: %w", err)
+	}
+	names := map[string]bool{}
+	for line := range strings.Lines(string(data)) {
+		name, _, _ := strings.Cut(line, " ")
+		names[name] = true
+	}
+	return names, nil
 }
 
 // loadFile makes three system calls and no more. In user-mode Linux each costs

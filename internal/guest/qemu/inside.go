@@ -17,10 +17,19 @@ import (
 // Inside is the guest's half, called by pid 1, which starts in the initramfs.
 type Inside struct{}
 
-// p9Options: the protocol variant that has Linux's semantics, and large
-// messages. cache=mmap lets files be mapped shared, which builds and databases
-// do, and shows at once what the host changes.
-const p9Options = "trans=virtio,version=9p2000.L,msize=512000,cache=mmap"
+// Options of the shares: the protocol variant that has Linux's semantics, and
+// large messages.
+//
+// The root's files are cached without asking the host again: emulated, a round
+// trip takes up to a millisecond, and without the cache each name of a path is
+// one, each time (20 s for an `ls -l /usr/bin`). So what the host changes outside
+// of the writable directories may not be seen by a guest that runs already. In
+// those, nothing is cached but mapped pages, which builds and databases need.
+const (
+	shareOptions    = "trans=virtio,version=9p2000.L,msize=512000,cache="
+	rootOptions     = shareOptions + "loose"
+	writableOptions = shareOptions + "mmap"
+)
 
 // Root loads the modules of the initramfs, mounts the host's tree and makes it
 // the root, with the kernel's file systems moved over.
@@ -32,7 +41,7 @@ func (Inside) Root() error {
 	if err := modules.Load(files); err != nil {
 		return err
 	}
-	if err := unix.Mount(rootTag, "/root", "9p", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, p9Options); err != nil {
+	if err := unix.Mount(rootTag, "/root", "9p", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, rootOptions); err != nil {
 		return fmt.Errorf("mount host's tree: %w", err)
 	}
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
@@ -78,7 +87,8 @@ func (Inside) Line() (io.ReadWriteCloser, error) {
 
 // findPort waits for the port: the driver learns its name from messages.
 func findPort() (string, error) {
-	for deadline := time.Now().Add(portWait); ; time.Sleep(time.Millisecond) {
+	deadline := time.Now().Add(portWait)
+	for {
 		names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 		if err != nil {
 			return "", err
@@ -93,12 +103,13 @@ func findPort() (string, error) {
 		if time.Now().After(deadline) {
 			return "", fmt.Errorf("no virtio port %q within %v", portName, portWait)
 		}
+		<-time.After(time.Millisecond)
 	}
 }
 
 // Writable mounts the directory's own share.
 func (Inside) Writable(dirs []string, i int) error {
-	err := unix.Mount(writableTag(i), dirs[i], "9p", unix.MS_NOSUID|unix.MS_NODEV, p9Options)
+	err := unix.Mount(writableTag(i), dirs[i], "9p", unix.MS_NOSUID|unix.MS_NODEV, writableOptions)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dirs[i], err)
 	}

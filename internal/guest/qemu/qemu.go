@@ -99,7 +99,9 @@ func (l Launcher) prepare(spec machine.Spec) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	plan, err := modules.Make(filepath.Join(l.Cache, "modules"), spec.ModulesDir, modules.Root())
+	// All that labs need, not only what reaches the host's tree: from there each
+	// file takes several round trips, in emulation 60 ms together.
+	plan, err := modules.Make(filepath.Join(l.Cache, "modules"), spec.ModulesDir, append(modules.Root(), modules.Required()...))
 	if err != nil {
 		return parts{}, err
 	}
