@@ -49,25 +49,15 @@ func (l *Lab) ApplyServices(ctx context.Context) error {
 	return nil
 }
 
+// applyServices leaves reading back and judging it to the controller.
 func (n *Node) applyServices(ctx context.Context, desired []lb.Service) (err error) {
 	table, err := n.Table(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, table.Close()) }()
-	current, err := table.List(ctx)
-	if err != nil {
+	if _, err := lb.NewController(table, lb.ControllerOptions{}).Reconcile(ctx, desired); err != nil {
 		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-	if err := table.Apply(ctx, lb.Diff(current, desired, lb.DiffOptions{})...); err != nil {
-		return fmt.Errorf("node %s: %w", n.Name(), err)
-	}
-	written, err := table.List(ctx)
-	if err != nil {
-		return fmt.Errorf("node %s: read back: %w", n.Name(), err)
-	}
-	if left := lb.Diff(written, desired, lb.DiffOptions{}); len(left) > 0 {
-		return fmt.Errorf("node %s: %w: still to do: %v", n.Name(), lb.ErrNotAsWritten, left)
 	}
 	return nil
 }
