@@ -104,8 +104,12 @@ func host(t testing.TB) map[string]string {
 	t.Helper()
 	seen := map[string]string{}
 	for _, args := range [][]string{
-		{"ip", "-o", "link"}, {"ip", "-o", "address"}, {"ip", "route", "show", "table", "all"},
-		{"ip", "-6", "route", "show", "table", "all"}, {"ip", "rule"}, {"ip", "netns"},
+		{"ip", "-o", "link"},
+		{"ip", "-o", "address"},
+		{"ip", "route", "show", "table", "all"},
+		{"ip", "-6", "route", "show", "table", "all"},
+		{"ip", "rule"},
+		{"ip", "netns"},
 		{"sh", "-c", "grep -r . /proc/sys/net 2>/dev/null | grep -v -e /random -e /conntrack_count -e netfilter/nf_conntrack_count -e /proc/sys/net/ipv4/route/flush | sort"},
 	} {
 		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()

@@ -135,12 +135,16 @@ func TestInterfaceKinds(t *testing.T) {
 		"ip6tnl fallback": {topology.Interface{Name: "ip6tnl0", Kind: topology.IP6Iface}, "ip6tnl"},
 		"sit fallback":    {topology.Interface{Name: "sit0", Kind: topology.SITIface}, "sit"},
 		"gre fallback":    {topology.Interface{Name: "gre0", Kind: topology.GREIface}, "gre"},
-		"ipip": {topology.Interface{Name: "t1", Kind: topology.IPIPIface, Local: addr("10.9.9.11"), Remote: addr("10.9.9.12"), MTU: 1300},
-			"ipip remote 10.9.9.12 local 10.9.9.11"},
+		"ipip": {
+			topology.Interface{Name: "t1", Kind: topology.IPIPIface, Local: addr("10.9.9.11"), Remote: addr("10.9.9.12"), MTU: 1300},
+			"ipip remote 10.9.9.12 local 10.9.9.11",
+		},
 		"gre": {topology.Interface{Name: "t.1", Kind: topology.GREIface, Remote: addr("10.9.9.12")}, "gre remote 10.9.9.12 local any"},
 		"sit": {topology.Interface{Name: "t1", Kind: topology.SITIface, Local: addr("10.9.9.11")}, "local 10.9.9.11"},
-		"ip6tnl": {topology.Interface{Name: "t1", Kind: topology.IP6Iface, Local: addr("fd00:9::11"), Remote: addr("fd00:9::12")},
-			"ip6tnl any remote fd00:9::12 local fd00:9::11"},
+		"ip6tnl": {
+			topology.Interface{Name: "t1", Kind: topology.IP6Iface, Local: addr("fd00:9::11"), Remote: addr("fd00:9::12")},
+			"ip6tnl any remote fd00:9::12 local fd00:9::11",
+		},
 		"gue": {topology.Interface{Name: "tunl0", Kind: topology.GUEIface, Port: 6080}, "ipip any"},
 	} {
 		t.Run(name, func(t *testing.T) {

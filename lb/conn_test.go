@@ -25,34 +25,41 @@ func TestParseConns(t *testing.T) {
 	}{
 		"tcp": {
 			"TCP C0A80164 C350 C0A80175 0050 0A000002 1F90 SYN_RECV         57",
-			lb.Conn{Protocol: lb.TCP, Client: ap("192.168.1.100:50000"), Virtual: ap("192.168.1.117:80"), Real: ap("10.0.0.2:8080"), State: "SYN_RECV", Expires: 57 * time.Second}, false,
+			lb.Conn{Protocol: lb.TCP, Client: ap("192.168.1.100:50000"), Virtual: ap("192.168.1.117:80"), Real: ap("10.0.0.2:8080"), State: "SYN_RECV", Expires: 57 * time.Second},
+			false,
 		},
 		"udp over IPv6": {
 			"UDP fd00:0000:0000:0000:0000:0000:0000:0001 C350 fd00:0000:0000:0000:0000:0000:0000:0002 0035 fd01:0000:0000:0000:0000:0000:0000:0001 0035 UDP             299",
-			lb.Conn{Protocol: lb.UDP, Client: ap("[fd00::1]:50000"), Virtual: ap("[fd00::2]:53"), Real: ap("[fd01::1]:53"), State: "UDP", Expires: 299 * time.Second}, false,
+			lb.Conn{Protocol: lb.UDP, Client: ap("[fd00::1]:50000"), Virtual: ap("[fd00::2]:53"), Real: ap("[fd01::1]:53"), State: "UDP", Expires: 299 * time.Second},
+			false,
 		},
 		"IPv6 by way of IPv4": {
 			"TCP fd00:0000:0000:0000:0000:0000:0000:0001 C350 fd00:0000:0000:0000:0000:0000:0000:0002 0050 0A010001 0050 ESTABLISHED     899",
-			lb.Conn{Protocol: lb.TCP, Client: ap("[fd00::1]:50000"), Virtual: ap("[fd00::2]:80"), Real: ap("10.1.0.1:80"), State: "ESTABLISHED", Expires: 899 * time.Second}, false,
+			lb.Conn{Protocol: lb.TCP, Client: ap("[fd00::1]:50000"), Virtual: ap("[fd00::2]:80"), Real: ap("10.1.0.1:80"), State: "ESTABLISHED", Expires: 899 * time.Second},
+			false,
 		},
 		"template": {
 			"TCP C0A80100 0000 C0A80175 0050 0A000002 0050 ASSURED         300",
-			lb.Conn{Protocol: lb.TCP, Client: ap("192.168.1.0:0"), Virtual: ap("192.168.1.117:80"), Real: ap("10.0.0.2:80"), State: "ASSURED", Expires: 300 * time.Second}, true,
+			lb.Conn{Protocol: lb.TCP, Client: ap("192.168.1.0:0"), Virtual: ap("192.168.1.117:80"), Real: ap("10.0.0.2:80"), State: "ASSURED", Expires: 300 * time.Second},
+			true,
 		},
 		"template of a firewall mark": {
 			"IP  C0A80100 0000 00000007 0000 0A000002 0000 NONE            300",
-			lb.Conn{Client: ap("192.168.1.0:0"), Virtual: ap("0.0.0.7:0"), Real: ap("10.0.0.2:0"), State: "NONE", Expires: 300 * time.Second}, true,
+			lb.Conn{Client: ap("192.168.1.0:0"), Virtual: ap("0.0.0.7:0"), Real: ap("10.0.0.2:0"), State: "NONE", Expires: 300 * time.Second},
+			true,
 		},
 		"template of an engine, with a space in its data": {
 			"UDP C0A80164 13C4 C0A80175 13C4 0A000002 13C4 ASSURED         300 sip a b@c",
 			lb.Conn{
 				Protocol: lb.UDP, Client: ap("192.168.1.100:5060"), Virtual: ap("192.168.1.117:5060"), Real: ap("10.0.0.2:5060"),
 				State: "ASSURED", Expires: 300 * time.Second, Engine: "sip", Data: "a b@c",
-			}, true,
+			},
+			true,
 		},
 		"a timer of eight digits and a protocol by number": {
 			"IP_47 C0A80164 0000 C0A80175 0000 0A000002 0000 NONE        42949672",
-			lb.Conn{Protocol: 47, Client: ap("192.168.1.100:0"), Virtual: ap("192.168.1.117:0"), Real: ap("10.0.0.2:0"), State: "NONE", Expires: 42949672 * time.Second}, true,
+			lb.Conn{Protocol: 47, Client: ap("192.168.1.100:0"), Virtual: ap("192.168.1.117:0"), Real: ap("10.0.0.2:0"), State: "NONE", Expires: 42949672 * time.Second},
+			true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/agext/levenshtein"
@@ -67,10 +66,4 @@ func choices(got string, words []string) string {
 		hint += `; did you mean "` + n + `"?`
 	}
 	return hint
-}
-
-func sorted(words []string) []string {
-	out := slices.Clone(words)
-	slices.Sort(out)
-	return out
 }

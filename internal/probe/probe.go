@@ -30,7 +30,7 @@ func Probe(ctx context.Context) Report { return Only(ctx, All()...) }
 // needs. A name the package does not know comes back unknown. When ctx ends
 // first, the features not yet tried are unknown.
 func Only(ctx context.Context, names ...string) Report {
-	var results = make(chan Feature, len(names))
+	results := make(chan Feature, len(names))
 	go runAll(ctx, names, results)
 
 	r := newReport()

@@ -24,7 +24,7 @@ func (p Packet) String() string {
 
 // Summary is the line without time and place.
 func (p Packet) Summary() string {
-	text := ""
+	var text string
 	switch {
 	case p.ARP.Op != 0:
 		text = p.ARP.String()

@@ -77,7 +77,7 @@ func (w *Writer) write(c *Capture, f Frame) error {
 	}
 	err := w.ng.WritePacketWithOptions(gopacket.CaptureInfo{
 		Timestamp: f.Time, CaptureLength: len(f.Data), Length: f.Length, InterfaceIndex: w.ids[c],
-	}, f.Data, pcapgo.NgPacketOptions{Flags: &pcapgo.NgEpbFlags{Direction: pcapgo.NgEpbFlag(direction)}})
+	}, f.Data, pcapgo.NgPacketOptions{Flags: &pcapgo.NgEpbFlags{Direction: direction}})
 	if err != nil {
 		return fmt.Errorf("write packet of %s: %w", c, err)
 	}

@@ -93,7 +93,7 @@ func (c *conn) await(l *loop) {
 	c.state = stateReading
 	if l.spec.Concurrency == 1 && c.check == nil && c.slot < 0 && c.rec.Requests == 0 {
 		rawYield()
-		if n, err := rawRead(c.fd, l.scratch[:]); err != unix.EAGAIN {
+		if n, err := rawRead(c.fd, l.scratch[:]); !errors.Is(err, unix.EAGAIN) {
 			l.tick()
 			c.took(l, n, err)
 			if c.state != stateReading && c.state != stateClosing {

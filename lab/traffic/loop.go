@@ -185,7 +185,7 @@ func (l *loop) step(ctx context.Context, next time.Duration) error {
 // poll collects events; it is called until it has some.
 func (l *loop) poll(fd uintptr) bool {
 	l.nevents, l.waitErr = rawEpollWait(int(fd), l.events[:])
-	if l.waitErr == unix.EINTR {
+	if errors.Is(l.waitErr, unix.EINTR) {
 		l.waitErr = nil
 	}
 	l.nevents = max(l.nevents, 0)

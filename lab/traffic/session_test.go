@@ -243,12 +243,14 @@ func TestCancelEndsARun(t *testing.T) {
 	p := newPair(t)
 	startHost(t, p.server, allResponders("rs1")...)
 	ctx, cancel := context.WithCancel(t.Context())
-	s, err := NewSession(p.client, Spec{To: at(serverV4, 80), Path: "/slow?d=1h", Timeout: time.Hour, Concurrency: 5,
+	s, err := NewSession(p.client, Spec{
+		To: at(serverV4, 80), Path: "/slow?d=1h", Timeout: time.Hour, Concurrency: 5,
 		Progress: func(p Progress) {
 			if p.Opened == 5 {
 				cancel()
 			}
-		}})
+		},
+	})
 	must(t, err)
 	defer s.Close()
 	timer := time.AfterFunc(100*time.Millisecond, cancel)

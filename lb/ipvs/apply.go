@@ -30,7 +30,7 @@ func (t *Table) Apply(ctx context.Context, changes ...lb.Change) error {
 			i++
 			continue
 		}
-		for j, err := range t.applyDestinations(ctx, changes[i:i+n]) {
+		for j, err := range t.applyDestinations(changes[i : i+n]) {
 			fail(i+j, err)
 		}
 		i += n
@@ -54,7 +54,7 @@ func (t *Table) destinationRun(changes []lb.Change) int {
 
 // applyDestinations makes the changes with one message each, sent together,
 // and gives an error or nil for each.
-func (t *Table) applyDestinations(ctx context.Context, changes []lb.Change) []error {
+func (t *Table) applyDestinations(changes []lb.Change) []error {
 	reqs := make([]*nl.NetlinkRequest, len(changes))
 	for i, c := range changes {
 		reqs[i] = t.destinationRequest(c)

@@ -41,7 +41,7 @@ type conn struct {
 // set once costs less than a context handed to each send and receive.
 func (c *conn) bound(ctx context.Context) (done func()) {
 	c.ctx = ctx
-	stop := context.AfterFunc(ctx, func() { c.sock.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.sock.SetDeadline(time.Unix(1, 0)) })
 	return func() {
 		c.ctx = nil
 		if !stop() {

@@ -31,7 +31,7 @@ func (t *Table) Zero(ctx context.Context, keys ...lb.Key) error {
 
 // Info implements lb.Table.
 func (t *Table) Info(ctx context.Context) (lb.Info, error) {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return lb.Info{}, err
 	}
@@ -89,7 +89,7 @@ func (t *Table) SetTimeouts(ctx context.Context, set lb.Timeouts) error {
 
 // Daemons implements lb.Table.
 func (t *Table) Daemons(ctx context.Context) ([]lb.SyncDaemon, error) {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (t *Table) StartDaemon(ctx context.Context, d lb.SyncDaemon) error {
 // acknowledge. So it is a second message that is to be acknowledged: when it
 // has been, the first is done.
 func (t *Table) StopDaemon(ctx context.Context, r lb.SyncRole) error {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return err
 	}

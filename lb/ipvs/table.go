@@ -61,7 +61,7 @@ func Open(ctx context.Context, path string) (*Table, error) {
 }
 
 func (t *Table) setup(ctx context.Context) error {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (t *Table) begin(ctx context.Context) (_ context.Context, unlock func(), er
 
 // List implements lb.Table.
 func (t *Table) List(ctx context.Context) ([]lb.Service, error) {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (t *Table) List(ctx context.Context) ([]lb.Service, error) {
 		if services[i], err = decodeService(r); err != nil {
 			return nil, fmt.Errorf("list services: %w", err)
 		}
-		if services[i].Destinations, err = t.destinations(ctx, services[i].Key); err != nil {
+		if services[i].Destinations, err = t.destinations(services[i].Key); err != nil {
 			return nil, err
 		}
 	}
@@ -138,35 +138,35 @@ func (t *Table) List(ctx context.Context) ([]lb.Service, error) {
 
 // Get implements lb.Table.
 func (t *Table) Get(ctx context.Context, k lb.Key) (lb.Service, error) {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return lb.Service{}, err
 	}
 	defer unlock()
-	s, err := t.service(ctx, k)
+	s, err := t.service(k)
 	if err != nil {
 		return s, err
 	}
-	s.Destinations, err = t.destinations(ctx, k)
+	s.Destinations, err = t.destinations(k)
 	return s, err
 }
 
 // Destinations implements lb.Table. A dump for a service that does not exist
 // is empty and no error, so an empty one is asked about again.
 func (t *Table) Destinations(ctx context.Context, k lb.Key) ([]lb.Destination, error) {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	d, err := t.destinations(ctx, k)
+	d, err := t.destinations(k)
 	if err == nil && len(d) == 0 {
-		_, err = t.service(ctx, k)
+		_, err = t.service(k)
 	}
 	return d, err
 }
 
-func (t *Table) service(ctx context.Context, k lb.Key) (lb.Service, error) {
+func (t *Table) service(k lb.Key) (lb.Service, error) {
 	req := t.conn.request(cmdGetService, 0)
 	req.AddData(keyAttr(k))
 	replies, err := t.conn.query(req)
@@ -179,7 +179,7 @@ func (t *Table) service(ctx context.Context, k lb.Key) (lb.Service, error) {
 	return decodeService(replies[0])
 }
 
-func (t *Table) destinations(ctx context.Context, k lb.Key) ([]lb.Destination, error) {
+func (t *Table) destinations(k lb.Key) ([]lb.Destination, error) {
 	req := t.conn.request(cmdGetDest, unix.NLM_F_DUMP)
 	req.AddData(keyAttr(k))
 	replies, err := t.conn.query(req)
@@ -219,7 +219,7 @@ func (t *Table) Close() error {
 
 // command sends one request and expects nothing but success.
 func (t *Table) command(ctx context.Context, cmd uint8, data *nl.RtAttr) error {
-	ctx, unlock, err := t.begin(ctx)
+	_, unlock, err := t.begin(ctx)
 	if err != nil {
 		return err
 	}
