@@ -20,6 +20,9 @@ func (w Witnesses) reading(want map[string]int) string {
 			" did not accept: it does not listen (refused), or the way there or the answers' way back is lost (timeout)"
 	case w.Unanswered > 0 && w.Servers != nil && servers:
 		return "the real servers accepted what the client saw no answer to: look at the answers' way back"
+	case w.Client != nil && w.Servers != nil && !client && kernel && sameCounts(w.Client, w.Servers):
+		return "the director sent what was expected, but other real servers answered, for " + differing(w.Client, want) +
+			": two machines may own one address; look at who answers ARP for it"
 	case client && servers && !kernel:
 		return alone("the director's kernel", w.Kernel, want, "traffic goes past the director, or its table was changed meanwhile")
 	case client && kernel && !servers:

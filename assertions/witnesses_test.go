@@ -39,6 +39,7 @@ func TestAgreeOn(t *testing.T) {
 	add("client counted twice", as(counts{"rs1": 4, "rs2": 8}, want, want, 0), false)
 	add("one name for two", as(counts{"rs1": 6}, want, want, 0), false)
 	add("one name for two, the kernel was not asked", as(counts{"rs1": 6}, want, nil, 0), false)
+	add("rs1 answers for rs2", as(swapped, swapped, want, 0), false)
 	add("no pattern", as(counts{"rs1": 6}, swapped, want, 0), false)
 	add("only unanswered ones too many", as(want, want, want, 1), false)
 	judge(t, "agree_on", verdicts...)
