@@ -34,7 +34,8 @@ func cli() {
 	}
 	o := guest.Options{
 		Kernel: kernel, ModulesDir: modules, Modules: []string{"overlay"}, Memory: 128 << 20,
-		KernelArgs: []string{os.Getenv("GUEST_TEST_MARKER")},
+		KernelArgs:   []string{os.Getenv("GUEST_TEST_MARKER")},
+		NoNamespaces: os.Getenv("GUEST_TEST_PLAIN") != "",
 	}
 	cmd := guest.Command{Argv: []string{"sh", "-c", os.Getenv(cliEnv)}, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	status, err := guest.Run(context.Background(), o, cmd)
@@ -174,9 +175,13 @@ func TestKilledAtRandom(t *testing.T) {
 	if testing.Short() {
 		rounds = 2
 	}
-	for range rounds {
+	image := publicImage(t)
+	for i := range rounds {
 		mark := marker()
 		cmd := command(t, mark, "while :; do sleep 0.01; done")
+		if i%2 == 1 {
+			cmd.Env = append(cmd.Env, "GUEST_TEST_PLAIN=1", image)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -189,6 +194,39 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 		nothingLeft(t, mark)
 	}
+	ownRuntimeDir(t)
+	if _, _, err := guest.List(); err != nil { // as any later command would
+		t.Error(err)
+	}
+	if left, err := filepath.Glob("/dev/shm/ipvslab-guest-*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// publicImage copies the kernel to where everybody can read it, and returns the
+// environment that leads there.
+func publicImage(t *testing.T) string {
+	t.Helper()
+	o := options(t)
+	dir, err := os.MkdirTemp("/var/tmp", "guest-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(o.Kernel)
+	if err == nil {
+		err = os.WriteFile(dir+"/linux.uml", b, 0o755)
+	}
+	if err == nil {
+		err = os.CopyFS(dir+"/modules", os.DirFS(o.ModulesDir))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return imageEnv + "=" + dir + "/linux.uml:" + dir + "/modules"
 }
 
 // TestOrdinaryUser runs the tests of this binary once more, as a user that is nobody in particular.
@@ -196,7 +234,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the tests have run as an ordinary user already")
 	}
-	o := options(t) // skips if there is no kernel
+	image := publicImage(t) // skips if there is no kernel
 	dir, err := os.MkdirTemp("/var/tmp", "guest-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -213,22 +251,13 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if b, err = os.ReadFile(o.Kernel); err == nil {
-		err = os.WriteFile(dir+"/linux.uml", b, 0o755)
-	}
-	if err == nil {
-		err = os.CopyFS(dir+"/modules", os.DirFS(o.ModulesDir))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, path := range []string{dir, tmp} {
 		if err := os.Chown(path, 1000, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cmd := exec.Command(binary, "-test.v", "-test.skip", "TestKilledAtRandom")
-	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+tmp, "XDG_CACHE_HOME=", imageEnv+"="+dir+"/linux.uml:"+dir+"/modules")
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+tmp, "XDG_CACHE_HOME=", image)
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	out, err := cmd.CombinedOutput()

@@ -160,6 +160,8 @@ func TestConfined(t *testing.T) {
 
 // TestWithoutNamespaces: on a host that refuses them the guest runs, confined by Landlock and a user without rights.
 func TestWithoutNamespaces(t *testing.T) {
+	_, image, _ := strings.Cut(publicImage(t), "=")
+	t.Setenv(imageEnv, image)
 	o := options(t)
 	o.NoNamespaces = true
 	outside, err := os.MkdirTemp("/var/tmp", "guest-test-")

@@ -33,12 +33,14 @@ func runInit(arg string) {
 			fail("become reaper: %v", err)
 		}
 	}
+	terminate := make(chan os.Signal, 2)
+	signal.Notify(terminate, syscall.SIGTERM) // before there is anything to leave behind
 	pid, err := startProgram(o)
 	if err != nil {
 		fail("start %s: %v", o.Argv[0], err)
 	}
 	sendReply(controlFD, o.Answer)
-	go endWithHost(pid)
+	go endWithHost(pid, terminate)
 	status := waitFor(pid)
 	_ = unix.Kill(-pid, unix.SIGKILL) // none may be left
 	if o.Plain {
@@ -102,9 +104,7 @@ func reapAll() {
 
 // endWithHost ends the program when the host's side asks for it with SIGTERM
 // or is gone: then its end of the control socket is closed.
-func endWithHost(pid int) {
-	terminate := make(chan os.Signal, 2)
-	signal.Notify(terminate, syscall.SIGTERM)
+func endWithHost(pid int, terminate chan os.Signal) {
 	go func() {
 		b := make([]byte, 1)
 		_, _ = readRetry(controlFD, b) // nothing is ever sent: end of file or an error, all the same

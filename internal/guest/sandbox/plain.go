@@ -19,6 +19,9 @@ func startPlain(spec Spec, self *os.File) (*Process, error) {
 	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	uid := os.Geteuid()
 	if uid == 0 {
+		if !reachable(spec.Argv[0]) {
+			return nil, fmt.Errorf("start %s: the guest's process runs as the unprivileged user %d here, who cannot reach it: put it where everybody can read, or set XDG_CACHE_HOME=/var/cache", spec.Argv[0], Nobody)
+		}
 		uid = Nobody
 		sys.Credential = &syscall.Credential{Uid: Nobody, Gid: Nobody}
 	}
@@ -70,10 +73,11 @@ func unwritable(spec Spec, uid int) (notes []string) {
 	return notes
 }
 
-// reachable tells whether anybody can get at a directory.
-func reachable(dir string) bool {
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if info, err := os.Stat(dir); err != nil || info.Mode()&0o001 == 0 {
+// reachable tells whether anybody can enter a directory or execute a program.
+// A placeholder, and what is not there, is for others to judge.
+func reachable(path string) bool {
+	for ; filepath.IsAbs(path) && path != "/"; path = filepath.Dir(path) {
+		if info, err := os.Stat(path); err == nil && info.Mode()&0o001 == 0 {
 			return false
 		}
 	}

@@ -1,0 +1,81 @@
+package guest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// inRuntimeDir gives the test a runtime directory of its own.
+func inRuntimeDir(t *testing.T) string {
+	t.Helper()
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	dir, err := runtimeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestStale: of a guest whose supervisor is gone the next call leaves nothing, and it names its labs once.
+func TestStale(t *testing.T) {
+	root := inRuntimeDir(t)
+	dir := filepath.Join(root, "abc")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// This process's pid with another start time: a pid that was used again.
+	if err := writeInfo(dir, Info{ID: "abc", PID: os.Getpid(), Start: 1, Labs: []string{"one"}}); err != nil {
+		t.Fatal(err)
+	}
+	live, dead, err := List()
+	if err != nil || len(live) != 0 || len(dead) != 1 || dead[0].ID != "abc" {
+		t.Errorf("live %v, dead %v, %v", live, dead, err)
+	}
+	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the runtime directory is still there: %v", err)
+	}
+	if _, err := Find("one"); !errors.Is(err, ErrNoGuest) {
+		t.Errorf("find again: %v", err)
+	}
+}
+
+// TestRuntimeDir: a directory that others can enter or replace is refused.
+func TestRuntimeDir(t *testing.T) {
+	dir := inRuntimeDir(t)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runtimeDir(); err == nil {
+		t.Error("open to others: no error")
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runtimeDir(); err == nil {
+		t.Error("a symbolic link: no error")
+	}
+}
+
+func TestFillOptions(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	var notes []string
+	o, err := Options{Kernel: "/k", Dir: link, Writable: []string{dir, "/", "/dev/shm"}, Note: func(n string) { notes = append(notes, n) }}.fill()
+	if err != nil || len(o.Writable) != 1 || o.Writable[0] != dir || len(notes) != 2 {
+		t.Errorf("writable %v, notes %q, %v", o.Writable, notes, err)
+	}
+	if _, err := (Options{}).fill(); err == nil {
+		t.Error("no kernel: no error")
+	}
+	if _, err := (Options{Kernel: "/k", Dir: "/nonexistent"}).fill(); err == nil {
+		t.Error("no such directory: no error")
+	}
+}
