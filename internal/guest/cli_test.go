@@ -169,6 +169,27 @@ func TestInterruptedBoot(t *testing.T) {
 	nothingLeft(t, mark)
 }
 
+// TestOddExecutable: a name that the kernel's command line cannot hold, in a
+// place that only its owner can enter, still becomes pid 1.
+func TestOddExecutable(t *testing.T) {
+	cmd := command(t, "", "echo fine")
+	b, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path = filepath.Join(t.TempDir(), "ipvs lab")
+	if err := os.WriteFile(cmd.Path, b, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, env := range []string{"", "GUEST_TEST_PLAIN=1"} {
+		again := exec.Command(cmd.Path)
+		again.Dir, again.Env = cmd.Dir, append(cmd.Env, env, publicImage(t))
+		if out, err := again.CombinedOutput(); err != nil || string(out) != "fine\n" {
+			t.Errorf("%s: %v, %s", env, err, out)
+		}
+	}
+}
+
 // TestKilledAtRandom: whenever this side is killed, no process is left.
 func TestKilledAtRandom(t *testing.T) {
 	rounds := 8

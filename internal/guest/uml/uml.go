@@ -100,6 +100,7 @@ func commandLine(spec machine.Spec) []string {
 		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3", "ssl1=fd:4",
 		"uml_dir=" + sandbox.Private + "/uml", "umid=ipvslab",
 		"quiet", "initcall_blacklist=" + slow, "pty.legacy_count=0",
+		"devtmpfs.mount=0", // it would hide a copy of init in the private directory
 		"lsm=", "selinux=0", "audit=0", "panic=-1",
 	}
 	args = append(args, spec.KernelArgs...)
