@@ -20,8 +20,11 @@ func (a *app) nodeRef(ctx context.Context, labName, ref string) (string, string,
 	if l, n, ok := strings.Cut(ref, "/"); ok && labName == "" {
 		return l, n, nil
 	}
+	if labName == "" {
+		labName = os.Getenv("IPVSLAB_LAB") // of `run`, and of commands in nodes
+	}
 	if labName != "" {
-		name, err := labArg(labName)
+		name, err := a.labArg(ctx, labName)
 		return name, ref, err
 	}
 	names, err := a.launcher().LabNames(ctx)
@@ -39,10 +42,11 @@ func (a *app) nodeRef(ctx context.Context, labName, ref string) (string, string,
 func newExec(a *app) *cobra.Command {
 	var labName string
 	c := &cobra.Command{
-		Use:     "exec [LAB/]NODE [--] CMD [ARG...]",
-		Short:   "Run a command in a node; its exit status is passed on",
-		Example: "  ipvslab exec client -- curl http://192.168.1.117/\n  ipvslab exec article/master -- ip route",
-		Args:    cobra.MinimumNArgs(2),
+		Use:               "exec [LAB/]NODE [--] CMD [ARG...]",
+		Short:             "Run a command in a node; its exit status is passed on",
+		Example:           "  ipvslab exec client -- curl http://192.168.1.117/\n  ipvslab exec article/master -- ip route",
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: a.completeNodes(&labName),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.inNode(c.Context(), labName, args[0], dropDashes(args[1:]))
 		},
@@ -63,9 +67,10 @@ func dropDashes(args []string) []string {
 func newShell(a *app) *cobra.Command {
 	var labName string
 	c := &cobra.Command{
-		Use:   "shell [LAB/]NODE",
-		Short: "Open a shell in a node",
-		Args:  cobra.ExactArgs(1),
+		Use:               "shell [LAB/]NODE",
+		Short:             "Open a shell in a node",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNodes(&labName),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.inNode(c.Context(), labName, args[0], nil)
 		},

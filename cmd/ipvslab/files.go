@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ipvslab/ipvslab/topology"
@@ -24,21 +26,63 @@ func (a *app) openPlan(path, name string) (*topology.Plan, error) {
 	return plan, nil
 }
 
+// openLab is openPlan for a lab that is going to be made: its record tells the
+// file from any directory.
+func (a *app) openLab(path, name string) (*topology.Plan, error) {
+	plan, err := a.openPlan(path, name)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Source, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("find %s: %w", path, err)
+	}
+	return plan, nil
+}
+
 // labArg is the name of the lab that an argument means: the name itself, or
-// that of the lab in a file. The file need not be there any more: then it is
-// the name that the file's own would have given.
-func labArg(arg string) (string, error) {
+// that of the lab made from a file. The file may have been edited or be gone:
+// the lab's record says which it was made from.
+func (a *app) labArg(ctx context.Context, arg string) (string, error) {
 	if !strings.ContainsAny(arg, "./") {
 		return arg, nil
 	}
-	if t, err := topology.Load(arg); err == nil {
+	own, err := nameIn(arg)
+	if err != nil {
+		return "", err
+	}
+	path, err := filepath.Abs(arg)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", arg, err)
+	}
+	labs, err := a.launcher().Labs(ctx)
+	var from []string
+	for _, l := range labs {
+		if l.Source == path {
+			from = append(from, l.Name)
+		}
+	}
+	switch {
+	case len(from) == 0 && err != nil:
+		return "", err
+	case len(from) == 0, slices.Contains(from, own):
+		return own, nil
+	case len(from) > 1:
+		return "", usageError{fmt.Errorf("several labs were made from %s: %s; say which", arg, strings.Join(from, ", "))}
+	}
+	return from[0], nil
+}
+
+// nameIn is the name that a file gives to its lab, or would give if it were
+// there and in order.
+func nameIn(path string) (string, error) {
+	if t, err := topology.Load(path); err == nil {
 		if plan, _ := t.Plan(topology.Options{}); plan != nil {
 			return plan.Name, nil
 		}
 	} else if !errors.Is(err, os.ErrNotExist) && !isProblems(err) {
-		return "", err
+		return "", usageError{err}
 	}
-	base := filepath.Base(arg)
+	base := filepath.Base(path)
 	return strings.TrimSuffix(base, filepath.Ext(base)), nil
 }
 

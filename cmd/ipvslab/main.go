@@ -26,15 +26,36 @@ const (
 func main() {
 	guest.Hook() // this process may be a guest's init or supervisor,
 	lab.Hook()   // a command on its way into a node, or a lab's agent
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptible()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	if name := filepath.Base(os.Args[0]); programs[name] != nil {
 		os.Exit(a.ipvsadm(ctx, name, os.Args[1:]))
 	}
 	err := newRoot(a).ExecuteContext(ctx)
-	interrupted := ctx.Err() != nil
+	var by interrupted
+	errors.As(context.Cause(ctx), &by)
 	stop()
-	os.Exit(a.report(err, interrupted))
+	os.Exit(a.report(err, by))
+}
+
+// interrupted is the signal that ended the context, 0 if none did.
+type interrupted syscall.Signal
+
+func (i interrupted) Error() string { return syscall.Signal(i).String() }
+
+// interruptible is a context that ends with the first signal that asks for it.
+// Later ones change nothing: what was begun is being undone.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		s, ok := (<-signals).(syscall.Signal)
+		if ok {
+			cancel(interrupted(s))
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
 }
 
 // usageError is a mistake in the command line or in a file that it names.
@@ -43,7 +64,7 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 // report tells the user of a failure and picks the exit status.
-func (a *app) report(err error, interrupted bool) int {
+func (a *app) report(err error, by interrupted) int {
 	var status launch.ExitStatus
 	var usage usageError
 	switch {
@@ -51,9 +72,9 @@ func (a *app) report(err error, interrupted bool) int {
 		return 0
 	case errors.As(err, &status):
 		return int(status)
-	case interrupted:
-		fmt.Fprintln(a.err, "ipvslab: interrupted:", err)
-		return 128 + int(syscall.SIGINT)
+	case by != 0:
+		fmt.Fprintf(a.err, "ipvslab: %v: %v\n", by, err)
+		return 128 + int(by)
 	}
 	fmt.Fprintln(a.err, "ipvslab:", err)
 	if errors.As(err, &usage) {

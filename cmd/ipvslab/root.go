@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,15 +43,17 @@ user cannot do that, the same command runs in a guest kernel, without root.`,
 		newUp(a), newDown(a), newStatus(a), newExec(a), newShell(a), newRun(a),
 		newValidate(a), newPlan(a), newTest(a), newTutorial(a), newIpvsadm(a), newPredict(a), newTraffic(a), newKernel(a), newVersion(a),
 	)
-	for _, c := range root.Commands() {
-		fixUsage(c)
-	}
+	a.completeFlags(root)
+	fixUsage(root)
 	return root
 }
 
-// fixUsage makes wrong arguments usage errors, with the usage line.
+// fixUsage makes wrong arguments usage errors, with the usage line. A command
+// that is only the parent of others shows them.
 func fixUsage(c *cobra.Command) {
-	if check := c.Args; check != nil {
+	if !c.Runnable() && c.HasSubCommands() {
+		c.Args, c.RunE = unknownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+	} else if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
 				return usageError{fmt.Errorf("%w\nusage: %s", err, c.UseLine())}
@@ -75,4 +78,16 @@ func (a *app) launcher() *launch.Launcher {
 // where the same command line gets here again.
 func (a *app) run(ctx context.Context, r launch.Request, native func(context.Context) error) error {
 	return a.launcher().Run(ctx, r, native)
+}
+
+// unknownCommand refuses an argument where there should be a command.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	near := ""
+	if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+		near = "did you mean " + strings.Join(names, " or ") + "? "
+	}
+	return usageError{fmt.Errorf("unknown command %q; %ssee `%s --help`", args[0], near, c.CommandPath())}
 }

@@ -17,18 +17,22 @@ import (
 func newStatus(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "status [LAB]",
-		Short: "Show the labs that are up, here and in guests, or one of them in full",
-		Args:  cobra.MaximumNArgs(1),
+		Use:               "status [LAB]",
+		Short:             "Show the labs that are up, here and in guests, or one of them in full",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeLabs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return a.statusAll(c.Context(), asJSON)
 			}
-			name, err := labArg(args[0])
+			name, err := a.labArg(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			req := launch.Request{Lab: name, MustExist: true}
+			req := launch.Request{Lab: name, MustExist: true, Argv: []string{"status", name}}
+			if asJSON {
+				req.Argv = append(req.Argv, "--json")
+			}
 			return a.run(c.Context(), req, func(context.Context) error {
 				s, err := lab.ReadStatus(name)
 				if err != nil {

@@ -20,9 +20,10 @@ func newTutorial(a *app) *cobra.Command {
 		Long: fmt.Sprintf(`Tutorial brings up the tutorial's lab, carries its steps out in the kernel and
 explains what is seen; it fails at the first step that does not show what it
 must. The lab stays up. The story has %d steps.`, story.Steps()),
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
-			plan, err := a.openPlan(args[0], "")
+			plan, err := a.openLab(args[0], "")
 			if err != nil {
 				return err
 			}

@@ -14,12 +14,13 @@ func newUp(a *app) *cobra.Command {
 	var name string
 	var noServices bool
 	c := &cobra.Command{
-		Use:     "up FILE",
-		Short:   "Bring a lab up; it stays until `down`",
-		Example: "  ipvslab up examples/article.yaml\n  ipvslab up --name mine examples/article.yaml",
-		Args:    cobra.ExactArgs(1),
+		Use:               "up FILE",
+		Short:             "Bring a lab up; it stays until `down`",
+		Example:           "  ipvslab up examples/article.yaml\n  ipvslab up --name mine examples/article.yaml",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
-			plan, err := a.openPlan(args[0], name)
+			plan, err := a.openLab(args[0], name)
 			if err != nil {
 				return err
 			}
@@ -50,16 +51,17 @@ func newDown(a *app) *cobra.Command {
 			}
 			return nil
 		},
+		ValidArgsFunction: a.completeLabs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if all {
 				return a.launcher().EachLab(c.Context(), func(ctx context.Context, name string) error { return a.down(ctx, name) })
 			}
 			for _, arg := range args {
-				name, err := labArg(arg)
+				name, err := a.labArg(c.Context(), arg)
 				if err != nil {
 					return err
 				}
-				req := launch.Request{Lab: name, Argv: []string{"down", name}}
+				req := launch.Request{Lab: name, Ends: true, Argv: []string{"down", name}}
 				if err := a.run(c.Context(), req, func(ctx context.Context) error { return a.down(ctx, name) }); err != nil {
 					return err
 				}

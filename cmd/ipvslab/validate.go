@@ -13,9 +13,10 @@ import (
 func newValidate(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "validate FILE...",
-		Short: "Check topology files: every mistake and every surprise, with its place",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "validate FILE...",
+		Short:             "Check topology files: every mistake and every surprise, with its place",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			all := topology.Problems{}
 			bad := 0
@@ -61,9 +62,10 @@ func newPlan(a *app) *cobra.Command {
 	var name string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "plan FILE",
-		Short: "Show what a file becomes, with every default and where it comes from",
-		Args:  cobra.ExactArgs(1),
+		Use:               "plan FILE",
+		Short:             "Show what a file becomes, with every default and where it comes from",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			plan, err := a.openPlan(args[0], name)
 			if err != nil {

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -48,9 +49,10 @@ func Start(ctx context.Context, o Options) (*Guest, error) {
 	if err != nil {
 		return failed(fmt.Errorf("start guest: %w", err))
 	}
-	defer ready.Close()
 	self, err := os.Executable()
 	if err != nil {
+		ready.Close()
+		theirs.Close()
 		return failed(fmt.Errorf("start guest: %w", err))
 	}
 	cmd := &exec.Cmd{
@@ -61,27 +63,50 @@ func Start(ctx context.Context, o Options) (*Guest, error) {
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
+		ready.Close()
 		return failed(fmt.Errorf("start guest's supervisor: %w", err))
 	}
-	go func() { _ = cmd.Wait() }() // it outlives us, or has said why not
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // it outlives us, or has said why not
+	}()
+	stop := context.AfterFunc(ctx, func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it cleans up, as long as it can
+		select {
+		case <-ended:
+		case <-time.After(abortGrace):
+			_ = cmd.Process.Kill()
+		}
+	})
 	defer stop()
+	defer o.tellSlow()()
 	return started(ctx, dir, ready, o)
 }
 
+// abortGrace is how long a supervisor has to break a boot off.
+const abortGrace = 5 * time.Second
+
+// readyByte is the supervisor's word that the guest is ready. Its pipe stays
+// open: at its other end the supervisor sees that whoever started it is gone.
+// Anything else is why there is no guest.
+const readyByte = '\x06'
+
 // started waits for the supervisor's word.
-func started(ctx context.Context, dir string, ready io.Reader, o Options) (*Guest, error) {
-	word, err := io.ReadAll(ready)
-	if err == nil && string(word) == "ready" {
+func started(ctx context.Context, dir string, ready *os.File, o Options) (*Guest, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(ready, first); err == nil && first[0] == readyByte {
 		i, err := readInfo(dir)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, ready.Close())
 		}
 		for _, n := range i.Notes {
 			o.Note(n)
 		}
-		return &Guest{i, dir}, nil
+		return &Guest{Info: i, path: dir, hold: ready}, nil
 	}
+	defer ready.Close()
+	word, err := io.ReadAll(io.MultiReader(bytes.NewReader(bytes.TrimRight(first, "\x00")), ready))
 	switch {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("start guest: %w", ctx.Err())
@@ -149,12 +174,15 @@ func (g *Guest) connect() (*session.Client, error) {
 
 // Run runs a command in the guest, beside others. See [Run] for the outcome.
 func (g *Guest) Run(ctx context.Context, cmd Command) (int, error) {
-	return attach(cmd, func(c session.Command) (int, error) {
+	return attach(cmd, func(c session.Command, begin func() error) (int, error) {
 		client, err := g.connect()
 		if err != nil {
 			return -1, err
 		}
 		defer client.Close()
+		if err := begin(); err != nil {
+			return -1, err
+		}
 		status, err := client.Run(ctx, c)
 		if errors.Is(err, session.ErrLost) {
 			return -1, g.lost()
@@ -176,7 +204,8 @@ func (g *Guest) labs() ([]string, error) {
 }
 
 // lost says why the connection to the guest is gone: the supervisor leaves word,
-// unless it was killed.
+// unless it was killed. A guest whose record is gone ended in good order:
+// that is ErrNoGuest, and nothing that was asked of it has been done.
 func (g *Guest) lost() error {
 	i := g.Info
 	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
@@ -185,11 +214,32 @@ func (g *Guest) lost() error {
 			i = now
 		}
 		if i.Died != "" || !sandbox.Alive(i.PID, i.Start) {
+			if errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("guest %s has ended: %w", i.ID, ErrNoGuest)
+			}
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	return i.diedError()
+}
+
+// leaving bounds how long a guest without labs is waited for.
+const leaving = 3 * time.Second
+
+// Leave says that nothing more will be asked of the guest from here, and waits
+// for its end if there is no lab in it. Others that use it keep it alive.
+func (g *Guest) Leave() {
+	if g.hold != nil {
+		g.hold.Close() // a pipe's read end
+	}
+	for deadline := time.Now().Add(leaving); time.Now().Before(deadline); {
+		i, err := readInfo(g.path)
+		if err == nil && len(i.Labs) > 0 || err != nil && !sandbox.Alive(g.PID, g.Start) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // Stop ends the guest with all that is in it, and leaves nothing behind.

@@ -150,6 +150,15 @@ func (o *Options) planModules() error {
 	return nil
 }
 
+// patience is how long a boot may take without a word about it.
+const patience = time.Second
+
+// tellSlow lets the user know what takes so long, until the function returned is called.
+func (o Options) tellSlow() func() {
+	timer := time.AfterFunc(patience, func() { o.Note("booting a guest kernel (" + o.Launcher + ") ...") })
+	return func() { timer.Stop() }
+}
+
 // ungivable says why a directory is never made writable, or "".
 func ungivable(dir string) string {
 	if slices.Contains([]string{"/", "/run", "/tmp", "/var", "/etc", "/usr", "/boot", "/home"}, dir) {

@@ -305,7 +305,7 @@ func TestLabs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Stop()
-	if _, err := guest.Find("one"); !errors.Is(err, guest.ErrNoGuest) {
+	if _, err := guest.Find("one", nil); !errors.Is(err, guest.ErrNoGuest) {
 		t.Errorf("find before it is there: %v", err)
 	}
 	run := func(script string) {
@@ -315,12 +315,12 @@ func TestLabs(t *testing.T) {
 		}
 	}
 	run("mkdir -p /run/ipvslab/labs/one /run/ipvslab/labs/two")
-	found, err := guest.Find("two")
+	found, err := guest.Find("two", nil)
 	if err != nil || found.ID != g.ID {
 		t.Fatalf("found %v, %v", found, err)
 	}
 	run("rmdir /run/ipvslab/labs/one")
-	if _, err := guest.Find("one"); !errors.Is(err, guest.ErrNoGuest) {
+	if _, err := guest.Find("one", nil); !errors.Is(err, guest.ErrNoGuest) {
 		t.Errorf("find when it is gone: %v", err)
 	}
 	run("rmdir /run/ipvslab/labs/two")
@@ -351,10 +351,10 @@ func TestGuestDies(t *testing.T) {
 		t.Errorf("attached: %v", err)
 	}
 	waitGone(t, g.PID)
-	if _, err = guest.Find("one"); !errors.As(err, &died) || !strings.Contains(err.Error(), "one") {
+	if _, err = guest.Find("one", nil); !errors.As(err, &died) || !strings.Contains(err.Error(), "one") {
 		t.Errorf("find its lab: %v", err)
 	}
-	if _, err = guest.Find("one"); !errors.Is(err, guest.ErrNoGuest) {
+	if _, err = guest.Find("one", nil); !errors.Is(err, guest.ErrNoGuest) {
 		t.Errorf("find its lab again: %v", err)
 	}
 }
@@ -389,7 +389,7 @@ func TestSupervisorKilled(t *testing.T) {
 		t.Errorf("attached: %v", err)
 	}
 	nothingLeft(t, o.KernelArgs[0])
-	if _, err := guest.Find("one"); !errors.As(err, &died) {
+	if _, err := guest.Find("one", nil); !errors.As(err, &died) {
 		t.Errorf("find its lab: %v", err)
 	}
 }

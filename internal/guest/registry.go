@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -115,7 +116,8 @@ func (i Info) diedError() *DiedError {
 // Guest is a background guest that runs.
 type Guest struct {
 	Info
-	path string // its directory
+	path string   // its directory
+	hold *os.File // of who started it: see readyByte
 }
 
 // List returns this user's background guests, and those that were found dead
@@ -136,7 +138,7 @@ func List() (live []*Guest, dead []*DiedError, err error) {
 		}
 		if err == nil && i.alive() {
 			if !i.Booted.IsZero() {
-				live = append(live, &Guest{i, path})
+				live = append(live, &Guest{Info: i, path: path})
 			}
 			continue
 		}
@@ -161,8 +163,9 @@ func recent(e fs.DirEntry) bool {
 var ErrNoGuest = errors.New("no guest holds the lab")
 
 // Find returns the background guest that holds the lab. If that guest has died
-// the error is its *[DiedError]; what it left behind is removed.
-func Find(lab string) (*Guest, error) {
+// the error is its *[DiedError]; what it left behind is removed. Other guests
+// found dead are told of, unless tell is nil.
+func Find(lab string, tell func(*DiedError)) (*Guest, error) {
 	live, dead, err := List()
 	if err != nil {
 		return nil, err
@@ -172,18 +175,21 @@ func Find(lab string) (*Guest, error) {
 		if err != nil {
 			labs = g.Labs // it may be dying; using it will tell
 		}
-		for _, l := range labs {
-			if l == lab {
-				return g, nil
-			}
+		if slices.Contains(labs, lab) {
+			return g, nil
 		}
 	}
+	var mine error
 	for _, d := range dead {
-		for _, l := range d.Labs {
-			if l == lab {
-				return nil, d
-			}
+		switch {
+		case slices.Contains(d.Labs, lab):
+			mine = d
+		case tell != nil:
+			tell(d)
 		}
+	}
+	if mine != nil {
+		return nil, mine
 	}
 	return nil, fmt.Errorf("find guest of lab %s: %w", lab, ErrNoGuest)
 }

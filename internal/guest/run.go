@@ -19,6 +19,10 @@ type Command struct {
 	// SIGTERM, SIGHUP and SIGQUIT that this process gets go to the command.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Cancelled, if not nil, is asked once signals go to the command and before
+	// anything is done for it; its error calls the command off. So a caller that takes
+	// signals itself until then loses none.
+	Cancelled func() error
 }
 
 // Run boots a guest, runs one command in it and ends the guest. The status is
@@ -30,7 +34,7 @@ func Run(ctx context.Context, o Options, cmd Command) (status int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	return attach(cmd, func(c session.Command) (status int, err error) {
+	return attach(cmd, func(c session.Command, begin func() error) (status int, err error) {
 		i, booted, err := launch(ctx, o)
 		if err != nil {
 			return -1, err
@@ -41,7 +45,10 @@ func Run(ctx context.Context, o Options, cmd Command) (status int, err error) {
 		// While it boots nothing can be told to it; and it ends with the command anyway.
 		stop := context.AfterFunc(ctx, func() { _ = i.machine.Kill() })
 		defer stop()
-		c.Signals = untilBooted(i.ready, c.Signals, func(s syscall.Signal) { cancel(interrupted(s)) })
+		c.Signals = untilBooted(i.ready, c.Signals, begin, func(err error) { cancel(err) })
+		told := o.tellSlow()
+		defer told()
+		go func() { <-i.ready; told() }()
 		status, err = i.run(ctx, booted, c)
 		var s interrupted
 		if errors.As(context.Cause(ctx), &s) {
@@ -59,15 +66,19 @@ type interrupted syscall.Signal
 
 func (s interrupted) Error() string { return syscall.Signal(s).String() }
 
-// untilBooted gives signals to abort while the guest boots, and passes them on later.
-func untilBooted(booted <-chan struct{}, in <-chan syscall.Signal, abort func(syscall.Signal)) <-chan syscall.Signal {
+// untilBooted aborts on a signal while the guest boots. Then it begins, and passes signals on.
+func untilBooted(booted <-chan struct{}, in <-chan syscall.Signal, begin func() error, abort func(error)) <-chan syscall.Signal {
 	out := make(chan syscall.Signal, 16)
 	go func() {
 		select {
 		case s := <-in:
-			abort(s)
+			abort(interrupted(s))
 			return
 		case <-booted:
+		}
+		if err := begin(); err != nil {
+			abort(err)
+			return
 		}
 		for s := range in {
 			out <- s

@@ -26,7 +26,7 @@ const superviseMark = "ipvslab-guest-supervisor"
 // How long a guest without command and lab stays: after the boot, until the first
 // command comes, and after a command.
 const (
-	firstGrace = 15 * time.Second
+	firstGrace = 15 * time.Second // or until whoever had it booted is gone
 	idleGrace  = 2 * time.Second
 	idleCheck  = 15 * time.Second // a lab may end without a command having told it to
 )
@@ -40,6 +40,8 @@ type supervisor struct {
 
 	mu       sync.Mutex
 	attached int
+	orphan   bool // whoever had it booted is gone
+	used     bool // there has been a lab in it
 	idle     *time.Timer
 	stopping chan struct{} // closed when the guest is to end
 	once     sync.Once
@@ -49,20 +51,29 @@ type supervisor struct {
 func runSupervisor(dir string) {
 	ready := os.NewFile(3, "ready")
 	unix.CloseOnExec(3)
+	signal.Ignore(syscall.SIGPIPE) // who started us may be gone
 	s := &supervisor{dir: dir, stopping: make(chan struct{})}
-	if err := s.boot(); err != nil {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer cancel()
+	orphaned := make(chan struct{})
+	go func() {
+		defer close(orphaned)
+		awaitReader(ready)
+	}()
+	if err := s.boot(ctx, orphaned); err != nil {
 		fmt.Fprint(ready, err)
 		os.Exit(1)
 	}
-	terminate := make(chan os.Signal, 1)
-	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	go func() {
-		<-terminate
-		s.stop()
-	}()
+	context.AfterFunc(ctx, s.stop)
 	s.idle = time.AfterFunc(firstGrace, s.checkIdle)
-	fmt.Fprint(ready, "ready")
-	ready.Close()
+	_, _ = ready.Write([]byte{readyByte}) // if nobody reads it, orphaned tells
+	go func() {
+		<-orphaned
+		s.mu.Lock()
+		s.orphan = true
+		s.mu.Unlock()
+		s.checkIdle()
+	}()
 	go s.accept()
 	if err := s.wait(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -71,8 +82,18 @@ func runSupervisor(dir string) {
 	os.Exit(0)
 }
 
+// awaitReader waits until nobody can read from the pipe any more.
+func awaitReader(pipe *os.File) {
+	poll := []unix.PollFd{{Fd: int32(pipe.Fd())}} // POLLERR needs no asking for
+	for {
+		if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
 // boot takes the guest's directory over and boots the guest.
-func (s *supervisor) boot() (err error) {
+func (s *supervisor) boot(ctx context.Context, orphaned <-chan struct{}) (err error) {
 	var o Options
 	b, err := os.ReadFile(filepath.Join(s.dir, optionFile))
 	if err == nil {
@@ -92,11 +113,18 @@ func (s *supervisor) boot() (err error) {
 		return fmt.Errorf("start supervisor: %w", err)
 	}
 	o.Note = func(n string) { s.info.Notes = append(s.info.Notes, n) }
-	i, booted, err := launch(context.Background(), o)
+	i, booted, err := launch(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := <-booted; err != nil {
+	select {
+	case err = <-booted:
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("boot guest: %w", ctx.Err()), i.stop(), removeGuestDir(s.dir))
+	case <-orphaned:
+		return errors.Join(errors.New("boot guest: nobody waits for it any more"), i.stop(), removeGuestDir(s.dir))
+	}
+	if err != nil {
 		return errors.Join(&DiedError{ID: s.info.ID, Reason: errors.Join(err, i.machine.Err()), Console: i.machine.Console()}, i.stop())
 	}
 	s.instance = i
@@ -159,7 +187,11 @@ func (s *supervisor) serve(conn *net.UnixConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attached--
-	if s.attached == 0 {
+	switch {
+	case s.attached > 0:
+	case len(s.info.Labs) == 0 && (s.used || s.orphan):
+		s.stop() // its last lab is gone, or there never came one
+	default:
 		s.idle.Reset(idleGrace)
 	}
 }
@@ -176,6 +208,7 @@ func (s *supervisor) noteLabs() {
 		return
 	}
 	s.info.Labs = state.Labs
+	s.used = s.used || len(state.Labs) > 0
 	if err := writeInfo(s.dir, s.info); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if errors.Is(err, os.ErrNotExist) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -13,7 +14,9 @@ import (
 )
 
 // attach connects this process's terminal and signals to a command and runs it.
-func attach(cmd Command, run func(session.Command) (int, error)) (status int, err error) {
+// The terminal is the user's until run calls begin, when the guest is up: so
+// Ctrl-C ends a boot that takes too long.
+func attach(cmd Command, run func(c session.Command, begin func() error) (int, error)) (status int, err error) {
 	c := session.Command{Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr}
 	c.Argv, c.Env, c.Dir = cmd.Argv, cmd.Env, cmd.Dir
 	if c.Env == nil {
@@ -24,24 +27,56 @@ func attach(cmd Command, run func(session.Command) (int, error)) (status int, er
 			return -1, fmt.Errorf("run command: %w", err)
 		}
 	}
-	forwarded := []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGINT}
-	if in, ok := terminals(cmd.Stdin, cmd.Stdout); ok {
-		// Ctrl-C and its like are bytes now; the guest's terminal makes signals of them.
-		state, err := term.MakeRaw(int(in.Fd()))
-		if err != nil {
-			return -1, fmt.Errorf("prepare terminal: %w", err)
+	signals, stop := watchSignals([]os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGINT})
+	defer stop()
+	c.Signals = signals
+	if cmd.Cancelled != nil { // from here on it would show as a signal
+		if err := cmd.Cancelled(); err != nil {
+			return -1, err
 		}
-		defer func() { _ = term.Restore(int(in.Fd()), state) }() // it may have been closed
+	}
+	begin := func() error { return nil }
+	if in, ok := terminals(cmd.Stdin, cmd.Stdout); ok {
 		windows, stop := watchWindow(in)
 		defer stop()
 		w := <-windows
 		c.TTY, c.Windows = &w, windows
-		forwarded = forwarded[:2]
+		t := &rawTerminal{file: in}
+		defer t.restore()
+		begin = t.set
 	}
-	signals, stop := watchSignals(forwarded)
-	defer stop()
-	c.Signals = signals
-	return run(c)
+	return run(c, begin)
+}
+
+// rawTerminal is a terminal that may be put into raw mode, until restore.
+// Ctrl-C and its like are bytes then; the guest's terminal makes signals of them.
+type rawTerminal struct {
+	file *os.File
+
+	mu   sync.Mutex
+	over bool
+	old  *term.State // nil: not raw
+}
+
+func (t *rawTerminal) set() (err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return nil
+	}
+	if t.old, err = term.MakeRaw(int(t.file.Fd())); err != nil {
+		return fmt.Errorf("prepare terminal: %w", err)
+	}
+	return nil
+}
+
+func (t *rawTerminal) restore() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	if t.old != nil {
+		_ = term.Restore(int(t.file.Fd()), t.old) // it may have been closed
+	}
 }
 
 // terminals tells whether input and output are both a person's terminal.

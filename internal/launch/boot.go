@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -13,21 +14,34 @@ import (
 func (l *Launcher) boot(ctx context.Context, d choose.Decision, r Request) error {
 	k := d.Kernel
 	o := guest.Options{Launcher: k.Launcher, Kernel: k.Path, ModulesDir: k.Modules, Writable: r.Writable, Note: l.note}
-	cmd, err := l.command(r)
+	cmd, err := l.command(ctx, r)
 	if err != nil {
 		return err
 	}
-	// A signal goes to the command in the guest, whose end is awaited.
-	ctx = context.WithoutCancel(ctx)
 	if !r.Background {
-		return status(guest.Run(ctx, o, cmd))
+		return status(guest.Run(context.WithoutCancel(ctx), o, cmd))
 	}
-	g, err := l.background(ctx, o)
-	if err != nil {
-		return err
+	for range retries {
+		g, err := l.background(ctx, o)
+		if err != nil {
+			return err
+		}
+		s, err := g.Run(context.WithoutCancel(ctx), cmd)
+		if errors.Is(err, guest.ErrNoGuest) {
+			continue // it ended between two lines, since it held no lab
+		}
+		if err != nil || s != 0 {
+			g.Leave()
+		}
+		return status(s, err)
 	}
-	return status(g.Run(ctx, cmd))
+	return fmt.Errorf("run in guest: %w", errUnsteady)
 }
+
+// retries bound how often a guest is looked for again that others end.
+const retries = 5
+
+var errUnsteady = errors.New("guests come and go; is somebody taking labs down all the time?")
 
 // background is the guest of this kernel that may write this directory, booted
 // unless there is one.

@@ -94,7 +94,7 @@ func (l *Launcher) guests() ([]*guest.Guest, error) {
 func (l *Launcher) EachLab(ctx context.Context, down func(context.Context, string) error) error {
 	names, err := l.LabNames(ctx)
 	for _, name := range names {
-		r := Request{Lab: name, Argv: []string{"down", name}}
+		r := Request{Lab: name, Ends: true, Argv: []string{"down", name}}
 		err = errors.Join(err, l.Run(ctx, r, func(ctx context.Context) error { return down(ctx, name) }))
 	}
 	return err

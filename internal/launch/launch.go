@@ -41,6 +41,8 @@ type Request struct {
 	// lab is. Nowhere is ErrNotExist if it must exist, else this kernel.
 	Lab       string
 	MustExist bool
+	// Ends tells that the command ends its lab: a guest without another is waited out.
+	Ends bool
 	// NewLab is the lab that the command will make; it must exist nowhere,
 	// unless Join lets the command run where it is.
 	NewLab string
@@ -68,8 +70,11 @@ func (l *Launcher) Run(ctx context.Context, r Request, native func(context.Conte
 		if name == "" {
 			continue
 		}
-		g, here, err := find(name)
-		if err != nil {
+		g, here, err := l.find(name)
+		var died *guest.DiedError
+		if errors.As(err, &died) && !r.MustExist {
+			l.note(err.Error()) // the way is clear now
+		} else if err != nil {
 			return err
 		}
 		switch exists := g != nil || here; {
@@ -103,8 +108,8 @@ func (l *Launcher) Run(ctx context.Context, r Request, native func(context.Conte
 
 // find looks for a lab: in a guest, or in this kernel. A guest found dead with
 // the lab in it is an error once; nothing is left of it then.
-func find(name string) (g *guest.Guest, here bool, err error) {
-	g, err = guest.Find(name)
+func (l *Launcher) find(name string) (g *guest.Guest, here bool, err error) {
+	g, err = guest.Find(name, func(d *guest.DiedError) { l.note(d.Error()) })
 	if !errors.Is(err, guest.ErrNoGuest) {
 		return g, false, err
 	}
@@ -117,16 +122,20 @@ func find(name string) (g *guest.Guest, here bool, err error) {
 
 // attach runs the command line in a guest that is up.
 func (l *Launcher) attach(ctx context.Context, g *guest.Guest, r Request) error {
-	cmd, err := l.command(r)
+	cmd, err := l.command(ctx, r)
 	if err != nil {
 		return err
 	}
-	// A signal goes to the command in the guest, whose end is awaited.
-	return status(g.Run(context.WithoutCancel(ctx), cmd))
+	s, err := g.Run(context.WithoutCancel(ctx), cmd)
+	if r.Ends {
+		g.Leave()
+	}
+	return status(s, err)
 }
 
-// command is the command line as it runs in the guest.
-func (l *Launcher) command(r Request) (guest.Command, error) {
+// command is the command line as it runs in the guest. A signal goes to it and
+// its end is awaited; one that came before it calls it off.
+func (l *Launcher) command(ctx context.Context, r Request) (guest.Command, error) {
 	argv := r.Argv
 	if argv == nil {
 		argv = os.Args[1:]
@@ -138,7 +147,10 @@ func (l *Launcher) command(r Request) (guest.Command, error) {
 		}
 		argv = append([]string{self}, argv...)
 	}
-	return guest.Command{Argv: argv, Stdin: l.In, Stdout: l.Out, Stderr: l.Err}, nil
+	return guest.Command{
+		Argv: argv, Stdin: l.In, Stdout: l.Out, Stderr: l.Err,
+		Cancelled: func() error { return context.Cause(ctx) },
+	}, nil
 }
 
 func status(s int, err error) error {

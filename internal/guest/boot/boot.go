@@ -140,7 +140,7 @@ func (g *guest) apply(base <-chan error) error {
 // binary that it need not look for one.
 func (g *guest) adjust(c *session.Spec) {
 	c.Env = slices.DeleteFunc(slices.Clone(c.Env), func(e string) bool {
-		return strings.HasPrefix(e, "IPVSLAB_GUEST=") || strings.HasPrefix(e, "TMPDIR=") && !g.writable(strings.TrimPrefix(e, "TMPDIR="))
+		return strings.HasPrefix(e, "IPVSLAB_GUEST=") || strings.HasPrefix(e, "IPVSLAB_STATE=") || strings.HasPrefix(e, "TMPDIR=") && !g.writable(strings.TrimPrefix(e, "TMPDIR="))
 	})
 	c.Env = append(c.Env, "IPVSLAB_GUEST="+g.kind)
 	if unix.Access(c.Dir, unix.X_OK) != nil {

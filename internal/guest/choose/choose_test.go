@@ -38,38 +38,74 @@ func TestDecide(t *testing.T) {
 		fetch   string
 		reasons []string // each must occur, in this order
 	}{
-		"the host can": {Input{Report: full, Need: need, Kernels: []image.Kernel{uml}}, Host, "", "",
-			[]string{"host: kernel 6.6 has ipvs link:veth"}},
+		"the host can": {
+			Input{Report: full, Need: need, Kernels: []image.Kernel{uml}},
+			Host, "", "",
+			[]string{"host: kernel 6.6 has ipvs link:veth"},
+		},
 		"nothing is needed": {Input{Report: bare}, Host, "", "", []string{"nothing special"}},
-		"the host can't": {Input{Report: bare, Need: need, Kernels: []image.Kernel{qemu, uml}}, image.UML, "/c/linux.uml", "",
-			[]string{"not host: kernel 6.6 lacks ipvs", "mend ipvs", "uml: uml 6.1.1"}},
-		"nothing at hand": {Input{Report: bare, Need: need, Emulator: image.ErrNoEmulator}, image.UML, "", "user-mode-linux",
-			[]string{"to be fetched first"}},
-		"ptrace is forbidden": {Input{Report: noPtrace, Need: need, Kernels: []image.Kernel{uml, qemu}}, image.QEMU, "/c/vmlinuz", "",
-			[]string{"not uml: it takes ptrace", "mend ptrace", "qemu: qemu 6.1.2"}},
-		"no executable tmp": {Input{Report: report(probe.No, probe.Yes, probe.No), Need: need, Kernels: []image.Kernel{uml, qemu}}, image.QEMU, "/c/vmlinuz", "",
-			[]string{"not uml: it takes tmp:exec"}},
+		"the host can't": {
+			Input{Report: bare, Need: need, Kernels: []image.Kernel{qemu, uml}},
+			image.UML, "/c/linux.uml", "",
+			[]string{"not host: kernel 6.6 lacks ipvs", "mend ipvs", "uml: uml 6.1.1"},
+		},
+		"nothing at hand": {
+			Input{Report: bare, Need: need, Emulator: image.ErrNoEmulator},
+			image.UML, "", "user-mode-linux",
+			[]string{"to be fetched first"},
+		},
+		"ptrace is forbidden": {
+			Input{Report: noPtrace, Need: need, Kernels: []image.Kernel{uml, qemu}},
+			image.QEMU, "/c/vmlinuz", "",
+			[]string{"not uml: it takes ptrace", "mend ptrace", "qemu: qemu 6.1.2"},
+		},
+		"no executable tmp": {
+			Input{Report: report(probe.No, probe.Yes, probe.No), Need: need, Kernels: []image.Kernel{uml, qemu}},
+			image.QEMU, "/c/vmlinuz", "",
+			[]string{"not uml: it takes tmp:exec"},
+		},
 		"not known is not refused": {Input{Report: report(probe.Unknown, probe.Unknown, probe.Unknown), Need: need, Kernels: []image.Kernel{uml}}, image.UML, "/c/linux.uml", "", nil},
-		"another architecture": {Input{Arch: "riscv64", Report: bare, Need: need, Kernels: []image.Kernel{qemu}}, image.QEMU, "/c/vmlinuz", "",
-			[]string{"x86-64 only, this is riscv64"}},
+		"another architecture": {
+			Input{Arch: "riscv64", Report: bare, Need: need, Kernels: []image.Kernel{qemu}},
+			image.QEMU, "/c/vmlinuz", "",
+			[]string{"x86-64 only, this is riscv64"},
+		},
 		"the emulator is missing": {Input{Setting: image.QEMU, Report: bare, Need: need, Kernels: []image.Kernel{qemu}, Emulator: image.ErrNoEmulator}, image.QEMU, "/c/vmlinuz", image.Emulator().Name, nil},
-		"a kernel that won't do": {Input{Setting: image.QEMU, Report: bare, Need: need, Kernels: []image.Kernel{cloud}}, image.QEMU, "", image.Packages(image.QEMU)[0].Name,
-			[]string{"vmlinuz-cloud is built without 9p"}},
-		"fetching failed, another way": {Input{Report: bare, Need: need, Kernels: []image.Kernel{qemu}, Unfetchable: map[string]error{image.UML: errors.New("no network")}}, image.QEMU, "/c/vmlinuz", "",
-			[]string{"not uml: no network", "qemu: "}},
-		"fetching failed, no other": {Input{Report: bare, Need: need, Unfetchable: map[string]error{image.UML: errors.New("no network"), image.QEMU: errors.New("still none")}}, "", "", "",
-			[]string{"not host", "not uml: no network", "not qemu: still none"}},
-		"told to use the host": {Input{Setting: Host, Report: bare, Need: need, Kernels: []image.Kernel{uml}}, "", "", "",
-			[]string{"--kernel host", "not host: kernel 6.6 lacks ipvs"}},
+		"a kernel that won't do": {
+			Input{Setting: image.QEMU, Report: bare, Need: need, Kernels: []image.Kernel{cloud}},
+			image.QEMU, "", image.Packages(image.QEMU)[0].Name,
+			[]string{"vmlinuz-cloud is built without 9p"},
+		},
+		"fetching failed, another way": {
+			Input{Report: bare, Need: need, Kernels: []image.Kernel{qemu}, Unfetchable: map[string]error{image.UML: errors.New("no network")}},
+			image.QEMU, "/c/vmlinuz", "",
+			[]string{"not uml: no network", "qemu: "},
+		},
+		"fetching failed, no other": {
+			Input{Report: bare, Need: need, Unfetchable: map[string]error{image.UML: errors.New("no network"), image.QEMU: errors.New("still none")}},
+			"", "", "",
+			[]string{"not host", "not uml: no network", "not qemu: still none"},
+		},
+		"told to use the host": {
+			Input{Setting: Host, Report: bare, Need: need, Kernels: []image.Kernel{uml}},
+			"", "", "",
+			[]string{"--kernel host", "not host: kernel 6.6 lacks ipvs"},
+		},
 		"told to use UML though the host can": {Input{Setting: image.UML, Report: full, Need: need, Kernels: []image.Kernel{qemu, uml}}, image.UML, "/c/linux.uml", "", nil},
-		"told to use UML without ptrace": {Input{Setting: image.UML, Report: noPtrace, Need: need, Kernels: []image.Kernel{uml, qemu}}, "", "", "",
-			[]string{"--kernel uml", "it takes ptrace"}},
+		"told to use UML without ptrace": {
+			Input{Setting: image.UML, Report: noPtrace, Need: need, Kernels: []image.Kernel{uml, qemu}},
+			"", "", "",
+			[]string{"--kernel uml", "it takes ptrace"},
+		},
 		"a kernel of one's own":                     {Input{Setting: "/mine/linux", Report: full, Need: need, Kernels: []image.Kernel{own}}, image.UML, "/mine/linux", "", nil},
 		"a kernel of one's own, no emulator":        {Input{Setting: "/c/vmlinuz", Report: full, Need: need, Kernels: []image.Kernel{qemu}, Emulator: image.ErrNoEmulator}, image.QEMU, "/c/vmlinuz", image.Emulator().Name, nil},
 		"in a guest that has it":                    {Input{InGuest: true, Report: full, Need: need}, Host, "", "", nil},
 		"in a guest that has it, told from outside": {Input{InGuest: true, Setting: image.UML, Report: full, Need: need}, Host, "", "", nil},
-		"in a guest that lacks it": {Input{InGuest: true, Report: bare, Need: need, Kernels: []image.Kernel{uml, qemu}}, "", "", "",
-			[]string{"not host"}},
+		"in a guest that lacks it": {
+			Input{InGuest: true, Report: bare, Need: need, Kernels: []image.Kernel{uml, qemu}},
+			"", "", "",
+			[]string{"not host"},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -84,8 +84,10 @@ func TestFetchUnpacksAndFinds(t *testing.T) {
 	if err != nil || len(ks) != 1 {
 		t.Fatalf("Find: %v, %v; want the one fetched", ks, err)
 	}
-	want := Kernel{Launcher: UML, Path: filepath.Join(tree, "usr/bin/linux.uml"),
-		Modules: filepath.Join(tree, "usr/lib/uml/modules/6.1.9"), Release: "6.1.9", Origin: "cache"}
+	want := Kernel{
+		Launcher: UML, Path: filepath.Join(tree, "usr/bin/linux.uml"),
+		Modules: filepath.Join(tree, "usr/lib/uml/modules/6.1.9"), Release: "6.1.9", Origin: "cache",
+	}
 	if ks[0] != want {
 		t.Errorf("found %+v, want %+v", ks[0], want)
 	}

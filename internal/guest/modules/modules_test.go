@@ -34,8 +34,12 @@ func TestOrder(t *testing.T) {
 		missing []string
 	}{
 		{"nothing", nil, nil, nil},
-		{"dependencies come first, the implied ones too", []string{"ip_vs_rr"},
-			[]string{"nf_log", "nf_conntrack", "crc32c_generic", "libcrc32c", "ip_vs", "ip_vs_rr"}, nil},
+		{
+			"dependencies come first, the implied ones too",
+			[]string{"ip_vs_rr"},
+			[]string{"nf_log", "nf_conntrack", "crc32c_generic", "libcrc32c", "ip_vs", "ip_vs_rr"},
+			nil,
+		},
 		{"each once", []string{"nf_log", "nf_conntrack", "nf-log"}, []string{"nf_log", "nf_conntrack"}, nil},
 		{"built in needs no file", []string{"af_packet"}, nil, nil},
 		{"absent is missing", []string{"twos", "nf_log"}, []string{"nf_log"}, []string{"twos"}},

@@ -73,22 +73,31 @@ func suits(dir string, size int64) error {
 // StartTime is the time a process was started, in clock ticks since boot
 // (field 22 of proc_pid_stat(5)). With the pid it names a process for good.
 func StartTime(pid int) (uint64, error) {
+	_, start, err := processStat(pid)
+	return start, err
+}
+
+// processStat reads a process's state and start time, fields 3 and 22.
+func processStat(pid int) (state string, start uint64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, fmt.Errorf("read start time: %w", err)
+		return "", 0, fmt.Errorf("read start time: %w", err)
 	}
 	_, rest, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')'):]), " ")
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 20 {
-		return 0, fmt.Errorf("read start time of %d: cannot read %q", pid, b)
+		return "", 0, fmt.Errorf("read start time of %d: cannot read %q", pid, b)
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	start, err = strconv.ParseUint(fields[19], 10, 64)
+	return fields[0], start, err
 }
 
 // Alive tells whether the process that had this pid and start time still runs.
+// One that has ended does not, even if its parent never asks: in a container
+// the process that should often does not.
 func Alive(pid int, start uint64) bool {
-	got, err := StartTime(pid)
-	return err == nil && got == start
+	state, got, err := processStat(pid)
+	return err == nil && got == start && state != "Z" && state != "X"
 }
 
 // Sweep removes private directories whose process is gone.
