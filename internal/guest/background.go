@@ -120,34 +120,39 @@ func started(ctx context.Context, dir string, ready *os.File, o Options) (*Guest
 }
 
 // newGuestDir makes the directory of a new guest, owned, for now, by this process.
+// It gets its name when its record is in it; until then the name is the record.
 func newGuestDir(o Options) (string, error) {
 	start, err := sandbox.StartTime(os.Getpid())
 	if err != nil {
 		return "", fmt.Errorf("start guest: %w", err)
 	}
 	id := strings.ToLower(rand.Text()[:8])
-	var dir string
-	for range 3 { // another call may remove the empty runtime directory in between
-		root, err := runtimeDir()
-		if err != nil {
-			return "", err
+	var dir, unborn string
+	for range runtimeTries { // another call may remove the empty runtime directory in between
+		root, err2 := runtimeDir(true)
+		if err2 != nil {
+			return "", err2
 		}
-		dir = filepath.Join(root, id)
-		if err = os.Mkdir(dir, 0o700); err == nil {
+		dir, unborn = filepath.Join(root, id), filepath.Join(root, unbornName(os.Getpid(), start, id))
+		if err = os.Mkdir(unborn, 0o700); !errors.Is(err, os.ErrNotExist) {
 			break
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return "", fmt.Errorf("start guest: %w", err)
 		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("start guest: %w", err)
 	}
 	b, err := json.Marshal(o)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, optionFile), b, 0o600)
+		err = os.WriteFile(filepath.Join(unborn, optionFile), b, 0o600)
 	}
 	if err == nil {
-		err = writeInfo(dir, Info{ID: id, PID: os.Getpid(), Start: start, Launcher: o.Launcher, Kernel: o.Kernel, Dir: o.Dir})
+		err = writeInfo(unborn, Info{ID: id, PID: os.Getpid(), Start: start, Launcher: o.Launcher, Kernel: o.Kernel, Dir: o.Dir})
+	}
+	if err == nil {
+		err = os.Rename(unborn, dir)
 	}
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("start guest: %w", err), removeGuestDir(dir))
+		return "", errors.Join(fmt.Errorf("start guest: %w", err), removeGuestDir(unborn))
 	}
 	return dir, nil
 }

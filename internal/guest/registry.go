@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,8 +44,9 @@ type Info struct {
 }
 
 // runtimeDir is the directory of this user's background guests. It is checked
-// to be this user's and nobody else's.
-func runtimeDir() (string, error) {
+// to be this user's and nobody else's, and made if told to; else it may be
+// missing (fs.ErrNotExist).
+func runtimeDir(create bool) (string, error) {
 	uid := os.Geteuid()
 	parent, name := os.TempDir(), "ipvslab-"+strconv.Itoa(uid)
 	if x := os.Getenv("XDG_RUNTIME_DIR"); x != "" && owned(x, uid) {
@@ -53,17 +55,29 @@ func runtimeDir() (string, error) {
 		parent, name = "/run", "ipvslab-host"
 	}
 	dir := filepath.Join(parent, name)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("make runtime directory: %w", err)
+	err := checkRuntimeDir(dir, uid)
+	for try := 0; create && errors.Is(err, fs.ErrNotExist) && try < runtimeTries; try++ {
+		if err = os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", fmt.Errorf("make runtime directory: %w; set XDG_RUNTIME_DIR or TMPDIR to a directory of your own", err)
+		}
+		err = checkRuntimeDir(dir, uid)
 	}
+	return dir, err
+}
+
+// runtimeTries bounds how often the runtime directory is made again that other
+// calls remove, as it is empty.
+const runtimeTries = 100
+
+func checkRuntimeDir(dir string, uid int) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return "", fmt.Errorf("check runtime directory: %w", err)
+		return fmt.Errorf("check runtime directory: %w", err)
 	}
-	if !info.IsDir() || !owned(dir, uid) || info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("check runtime directory: %s must be a directory of user %d alone (mode 0700); remove it or set XDG_RUNTIME_DIR", dir, uid)
+	if !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != uid || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("check runtime directory: %s must be a directory of user %d alone (mode 0700); remove it or set XDG_RUNTIME_DIR", dir, uid)
 	}
-	return dir, nil
+	return nil
 }
 
 func owned(path string, uid int) bool {
@@ -123,18 +137,23 @@ type Guest struct {
 // List returns this user's background guests, and those that were found dead
 // with labs in them; of the dead ones nothing is left after the call.
 func List() (live []*Guest, dead []*DiedError, err error) {
-	root, err := runtimeDir()
+	errs := []error{sandbox.Sweep()}
+	root, err := runtimeDir(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, errors.Join(errs...)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	errs := []error{sandbox.Sweep()}
 	entries, err := os.ReadDir(root)
-	errs = append(errs, err)
+	if !errors.Is(err, fs.ErrNotExist) { // another call may have removed it, as it was empty
+		errs = append(errs, err)
+	}
 	for _, e := range entries {
 		path := filepath.Join(root, e.Name())
 		i, err := readInfo(path)
-		if errors.Is(err, fs.ErrNotExist) && recent(e) {
-			continue // being made or being removed at this moment
+		if unborn(e.Name()) {
+			continue // it is being made at this moment
 		}
 		if err == nil && i.alive() {
 			if !i.Booted.IsZero() {
@@ -153,10 +172,17 @@ func List() (live []*Guest, dead []*DiedError, err error) {
 	return live, dead, errors.Join(errs...)
 }
 
-// recent tells whether a directory is younger than any start takes before it writes a record.
-func recent(e fs.DirEntry) bool {
-	info, err := e.Info()
-	return err == nil && time.Since(info.ModTime()) < 10*time.Second
+// unbornName is the name of a guest's directory without its record yet.
+func unbornName(pid int, start uint64, id string) string {
+	return fmt.Sprintf(".%d-%d-%s", pid, start, id)
+}
+
+// unborn tells whether a directory is still to get its record from a process that runs.
+func unborn(name string) bool {
+	var pid int
+	var start uint64
+	_, err := fmt.Sscanf(name, ".%d-%d-", &pid, &start)
+	return err == nil && sandbox.Alive(pid, start)
 }
 
 // ErrNoGuest tells that no background guest holds the lab.

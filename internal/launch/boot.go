@@ -19,7 +19,7 @@ func (l *Launcher) boot(ctx context.Context, d choose.Decision, r Request) error
 		return err
 	}
 	if !r.Background {
-		return status(guest.Run(context.WithoutCancel(ctx), o, cmd))
+		return l.status(guest.Run(context.WithoutCancel(ctx), o, cmd))
 	}
 	for range retries {
 		g, err := l.background(ctx, o)
@@ -33,7 +33,7 @@ func (l *Launcher) boot(ctx context.Context, d choose.Decision, r Request) error
 		if err != nil || s != 0 {
 			g.Leave()
 		}
-		return status(s, err)
+		return l.status(s, err)
 	}
 	return fmt.Errorf("run in guest: %w", errUnsteady)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/guest"
 	"github.com/ipvslab/ipvslab/internal/guest/choose"
+	"github.com/ipvslab/ipvslab/internal/guest/session"
 	"github.com/ipvslab/ipvslab/lab"
 )
 
@@ -130,7 +131,7 @@ func (l *Launcher) attach(ctx context.Context, g *guest.Guest, r Request) error 
 	if r.Ends {
 		g.Leave()
 	}
-	return status(s, err)
+	return l.status(s, err)
 }
 
 // command is the command line as it runs in the guest. A signal goes to it and
@@ -153,8 +154,12 @@ func (l *Launcher) command(ctx context.Context, r Request) (guest.Command, error
 	}, nil
 }
 
-func status(s int, err error) error {
-	if err != nil {
+// status passes on how a command in a guest ended.
+func (l *Launcher) status(s int, err error) error {
+	var start *session.StartError
+	if errors.As(err, &start) {
+		l.note(err.Error()) // the status is the shell's for it
+	} else if err != nil {
 		return err
 	}
 	if s != 0 {
