@@ -76,7 +76,7 @@ func (p *place) temp() string    { return filepath.Join(p.root, "tmp") }
 func (p *place) vars() []string {
 	return []string{
 		"PATH=" + p.bin() + ":" + os.Getenv("PATH"), "HOME=" + p.root + "/home", "SHELL=/bin/bash",
-		"XDG_CACHE_HOME=" + hostCache, "XDG_RUNTIME_DIR=" + p.runtime(), "TMPDIR=" + p.temp(),
+		"XDG_CACHE_HOME=" + hostCache, "IPVSLAB_STATE=" + p.root + "/state", "XDG_RUNTIME_DIR=" + p.runtime(), "TMPDIR=" + p.temp(),
 	}
 }
 

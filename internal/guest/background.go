@@ -106,7 +106,8 @@ func started(ctx context.Context, dir string, ready *os.File, o Options) (*Guest
 		return &Guest{Info: i, path: dir, hold: ready}, nil
 	}
 	defer ready.Close()
-	word, err := io.ReadAll(io.MultiReader(bytes.NewReader(bytes.TrimRight(first, "\x00")), ready))
+	word, _ := io.ReadAll(io.MultiReader(bytes.NewReader(bytes.TrimRight(first, "\x00")), ready))
+	var err error
 	switch {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("start guest: %w", ctx.Err())

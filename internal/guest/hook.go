@@ -36,6 +36,6 @@ func Hook() {
 	boot.RunHelper()
 	sandbox.Hook()
 	if len(os.Args) == 3 && os.Args[0] == "ipvslab" && os.Args[1] == superviseMark {
-		runSupervisor(os.Args[2])
+		os.Exit(runSupervisor(os.Args[2]))
 	}
 }

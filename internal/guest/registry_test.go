@@ -5,13 +5,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
 )
 
 // inRuntimeDir gives the test a runtime directory of its own.
 func inRuntimeDir(t *testing.T) string {
 	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	dir, err := runtimeDir()
+	dir, err := runtimeDir(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +38,7 @@ func TestStale(t *testing.T) {
 	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the runtime directory is still there: %v", err)
 	}
-	if _, err := Find("one"); !errors.Is(err, ErrNoGuest) {
+	if _, err := Find("one", nil); !errors.Is(err, ErrNoGuest) {
 		t.Errorf("find again: %v", err)
 	}
 }
@@ -47,7 +49,7 @@ func TestRuntimeDir(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := runtimeDir(); err == nil {
+	if _, err := runtimeDir(true); err == nil {
 		t.Error("open to others: no error")
 	}
 	if err := os.Remove(dir); err != nil {
@@ -56,7 +58,7 @@ func TestRuntimeDir(t *testing.T) {
 	if err := os.Symlink(t.TempDir(), dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := runtimeDir(); err == nil {
+	if _, err := runtimeDir(true); err == nil {
 		t.Error("a symbolic link: no error")
 	}
 }
@@ -77,5 +79,27 @@ func TestFillOptions(t *testing.T) {
 	}
 	if _, err := (Options{Kernel: "/k", Dir: "/nonexistent"}).fill(); err == nil {
 		t.Error("no such directory: no error")
+	}
+}
+
+// TestUnborn: the directory of a guest in the making is left alone as long as its maker lives.
+func TestUnborn(t *testing.T) {
+	root := inRuntimeDir(t)
+	start, err := sandbox.StartTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, orphaned := unbornName(os.Getpid(), start, "a"), unbornName(os.Getpid(), start+1, "b")
+	for _, name := range []string{mine, orphaned} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if live, dead, err := List(); err != nil || len(live) != 0 || len(dead) != 0 {
+		t.Errorf("live %v, dead %v, %v", live, dead, err)
+	}
+	left, err := os.ReadDir(root)
+	if err != nil || len(left) != 1 || left[0].Name() != mine {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -47,8 +47,8 @@ type supervisor struct {
 	once     sync.Once
 }
 
-// runSupervisor is the supervisor process.
-func runSupervisor(dir string) {
+// runSupervisor is the supervisor process; it returns its exit status.
+func runSupervisor(dir string) int {
 	ready := os.NewFile(3, "ready")
 	unix.CloseOnExec(3)
 	signal.Ignore(syscall.SIGPIPE) // who started us may be gone
@@ -62,7 +62,7 @@ func runSupervisor(dir string) {
 	}()
 	if err := s.boot(ctx, orphaned); err != nil {
 		fmt.Fprint(ready, err)
-		os.Exit(1)
+		return 1
 	}
 	context.AfterFunc(ctx, s.stop)
 	s.idle = time.AfterFunc(firstGrace, s.checkIdle)
@@ -77,9 +77,9 @@ func runSupervisor(dir string) {
 	go s.accept()
 	if err := s.wait(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
-	os.Exit(0)
+	return 0
 }
 
 // awaitReader waits until nobody can read from the pipe any more.
