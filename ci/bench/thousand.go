@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+const testdata = "ci/bench/testdata"
+
+// The contenders of thousandNodes.
+const (
+	thousandUp    = "lab of 1,000 nodes, up"
+	thousandBare  = "1,000 × unshare(CLONE_NEWNET)"
+	thousandNamed = "the same, each kept by a name"
+)
+
+func thousandNodes(o options) figure {
+	return figure{
+		title: "1,000 nodes on one segment",
+		about: "A bridge, 1,000 namespaces, each with lo, a veth cable, an address and pinned settings, against nothing but the\n" +
+			"namespaces, made one after the other by one thread; unnamed, they are gone again at once, so the kernel's cleaning up\n" +
+			"goes on beside. Before each turn the bench waits until the kernel has cleaned up after the one before.",
+		measure: func(ctx context.Context) (findings, error) { return measureThousand(ctx, o) },
+		wanted: []comparison{
+			{thousandUp, thousandBare, 2},
+			{thousandUp, thousandNamed, 0},
+		},
+	}
+}
+
+func measureThousand(ctx context.Context, o options) (findings, error) {
+	if err := needRoot(); err != nil {
+		return findings{}, err
+	}
+	plan, _, err := topology.Open(filepath.Join(testdata, "thousand.yaml"), "")
+	if err != nil {
+		return findings{}, err
+	}
+	before := namespaces()
+	settled := func(run func(context.Context) (time.Duration, error)) func(context.Context) (time.Duration, error) {
+		return func(ctx context.Context) (time.Duration, error) {
+			if err := settle(ctx, before); err != nil {
+				return 0, err
+			}
+			return run(ctx)
+		}
+	}
+	timings := race(ctx, or(o.rounds, 5), []contender{
+		{thousandUp, settled(func(ctx context.Context) (time.Duration, error) { return upOnly(ctx, plan) })},
+		{thousandBare, settled(func(context.Context) (time.Duration, error) { return unshare(len(plan.Nodes), "") })},
+		{thousandNamed, settled(func(context.Context) (time.Duration, error) { return unshareNamed(len(plan.Nodes)) })},
+	})
+	return findings{timings: timings}, nil
+}
+
+func upOnly(ctx context.Context, plan *topology.Plan) (time.Duration, error) {
+	start := time.Now()
+	l, err := lab.Up(ctx, plan, lab.Options{NoServices: true})
+	if err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	return took, l.Down(ctx)
+}
+
+// unshare makes n namespaces and, if dir is not empty, binds each to a name in it.
+func unshare(n int, dir string) (time.Duration, error) {
+	type outcome struct {
+		took time.Duration
+		err  error
+	}
+	done := make(chan outcome)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends in its last namespace
+		start := time.Now()
+		err := unshareHere(n, dir)
+		done <- outcome{time.Since(start), err}
+	}()
+	o := <-done
+	return o.took, o.err
+}
+
+func unshareHere(n int, dir string) error {
+	for i := range n {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare network namespace: %w", err)
+		}
+		if dir == "" {
+			continue
+		}
+		name := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			return fmt.Errorf("name network namespace: %w", err)
+		}
+		if err := unix.Mount("/proc/thread-self/ns/net", name, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("name network namespace: %w", err)
+		}
+	}
+	return nil
+}
+
+func unshareNamed(n int) (took time.Duration, err error) {
+	dir, err := os.MkdirTemp("", "bench-namespaces-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := unix.Mount("names", dir, "tmpfs", 0, ""); err != nil {
+		return 0, fmt.Errorf("mount tmpfs: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }() // with all the mounts on it
+	return unshare(n, dir)
+}
+
+// namespaces is how many there are in the kernel's slab, those included that it
+// is still cleaning up (slabinfo(5)); negative where that can't be read.
+func namespaces() int {
+	data, err := os.ReadFile("/proc/slabinfo")
+	if err != nil {
+		return -1
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "net_namespace" {
+			if n, err := strconv.Atoi(f[1]); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
+}
+
+// settle waits until the kernel has cleaned up what it is to: it does that in
+// the background, with the lock that making namespaces needs as well.
+func settle(ctx context.Context, before int) error {
+	const slack = 30 // others make some too, and the slab counts roughly
+	if before < 0 {
+		return nil
+	}
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for namespaces() > before+slack {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return fmt.Errorf("wait for the kernel to clean up namespaces: %d are left of a minute ago, there were %d at the start", namespaces(), before)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
