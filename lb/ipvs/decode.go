@@ -73,7 +73,7 @@ func decodeDestination(payload []byte, service lb.Family) (lb.Destination, error
 	d.Upper, _ = a.uint32(destUpper)
 	d.Lower, _ = a.uint32(destLower)
 	if d.Forward == lb.TUN {
-		kind, _ := a.uint8(destTunType)
+		kind := a.uint8(destTunType)
 		flags, _ := a.uint16(destTunFlags)
 		d.Tunnel = lb.Tunnel{Type: lb.TunnelType(kind), Port: a.port(destTunPort), Flags: flags}
 	}
@@ -119,7 +119,7 @@ func decodeDaemon(payload []byte) (lb.SyncDaemon, error) {
 	d.ID, _ = a.uint32(daemonID)
 	d.MaxLen, _ = a.uint16(daemonMaxLen)
 	d.Port, _ = a.uint16(daemonPort)
-	d.TTL, _ = a.uint8(daemonTTL)
+	d.TTL = a.uint8(daemonTTL)
 	if a.has(daemonGroup) {
 		d.Group, err = decodeAddr(a[daemonGroup], unix.AF_INET)
 	} else if a.has(daemonGroup6) {

@@ -85,11 +85,12 @@ func (a *attrs) nest(t uint16) (attrs, error) {
 	return parseAttrs(a[t])
 }
 
-func (a *attrs) uint8(t uint16) (uint8, bool) {
+// uint8 is zero when the attribute is missing.
+func (a *attrs) uint8(t uint16) uint8 {
 	if b := a[t]; len(b) >= 1 {
-		return b[0], true
+		return b[0]
 	}
-	return 0, false
+	return 0
 }
 
 func (a *attrs) uint16(t uint16) (uint16, bool) {
