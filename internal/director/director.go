@@ -74,16 +74,17 @@ func Open() (d *Director, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
+			d = nil
 		}
 	}()
-	if err := d.set(settings); err != nil {
-		return nil, err
+	if err = d.set(settings); err != nil {
+		return d, err
 	}
 	if d.client, err = openWire(ns, "clients"); err != nil {
-		return nil, err
+		return d, err
 	}
 	if d.server, err = openWire(ns, "servers"); err != nil {
-		return nil, err
+		return d, err
 	}
 	return d, d.plumb()
 }

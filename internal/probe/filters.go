@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables"
 	mdnetlink "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/kmod"
 )
 
 // checkNFTables makes a table with a chain on a hook: a kernel can have
@@ -62,11 +64,11 @@ type iptGetInfo struct {
 // checkIPTables asks for the mangle table of ip_tables or ip6_tables, as
 // iptables-legacy does; the kernel loads the table's module if it can.
 func checkIPTables(_ *env, name, family string) Feature {
-	domain, level, module := unix.AF_INET, unix.SOL_IP, "iptable_mangle"
+	domain, level, module, tables := unix.AF_INET, unix.SOL_IP, "iptable_mangle", "ip_tables"
 	switch family {
 	case "ip":
 	case "ip6":
-		domain, level, module = unix.AF_INET6, unix.SOL_IPV6, "ip6table_mangle"
+		domain, level, module, tables = unix.AF_INET6, unix.SOL_IPV6, "ip6table_mangle", "ip6_tables"
 	default:
 		return unknown(name, "no such family is known")
 	}
@@ -75,6 +77,9 @@ func checkIPTables(_ *env, name, family string) Feature {
 		return unknown(name, fmt.Sprintf("open raw socket: %v", err))
 	}
 	defer unix.Close(fd)
+	if err := kmod.Ask(tables); err != nil {
+		return unknown(name, err.Error())
+	}
 	var info iptGetInfo
 	copy(info.name[:], "mangle")
 	size := uint32(unsafe.Sizeof(info))

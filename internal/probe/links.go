@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/kmod"
 )
 
 // checkLink makes a link of the type. It goes with the throw-away namespace:
@@ -69,8 +71,11 @@ func newLink(kind string) (link netlink.Link, module string, err error) {
 }
 
 // checkFOU looks the family up: fou has no link type of its own, and the
-// kernel does not load it on demand.
+// kernel does not look for it by itself.
 func checkFOU(name string) Feature {
+	if err := kmod.Ask("fou"); err != nil {
+		return unknown(name, err.Error())
+	}
 	_, err := netlink.GenlFamilyGet("fou")
 	switch {
 	case err == nil:

@@ -9,6 +9,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/kmod"
 )
 
 // Tunnel is a tunnel device to be made, or taken over if it is the kernel's own.
@@ -84,6 +86,10 @@ func newTunnel(t Tunnel) (Request, error) {
 // names a protocol, 0, which kernels refuse by now.
 func AddGUE(port uint16, ipv6 bool) error {
 	what := fmt.Sprintf("open UDP port %d for GUE", port)
+	// Unlike a tunnel's, the kernel does not look for this module by itself.
+	if err := kmod.Ask("fou"); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	family, err := netlink.GenlFamilyGet(netlink.FOU_GENL_NAME)
 	if err != nil {
 		return fmt.Errorf("%s (needs the kernel module fou): %w", what, err)

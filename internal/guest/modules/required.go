@@ -21,7 +21,9 @@ func Later() []string {
 		// firewall marks, by whichever means the kernel has
 		"sch_ingress", "cls_matchall", "cls_flower", "cls_u32", "act_skbedit", "act_gact",
 		"iptable_mangle", "ip6table_mangle", "xt_mark", "xt_tcpudp", "xt_multiport", "x_tables",
-		"nf_tables", "nft_ct", "nft_compat",
+		"ip_tables", "ip6_tables", "nfnetlink", "nf_tables", "nft_ct", "nft_compat",
+		// persistence by protocol
+		"ip_vs_pe_sip", "ip_vs_ftp",
 		// connections, and NAT beside IPVS's own
 		"nf_conntrack", "nf_conntrack_netlink", "iptable_filter", "ip6table_filter", "iptable_nat", "ip6table_nat",
 		"xt_conntrack", "xt_MASQUERADE", "xt_ipvs", "xt_nat", "nft_chain_nat", "nft_masq",
