@@ -45,6 +45,12 @@ test-unit: kernel ## What runs on this machine's own kernel
 test-kernel: kernel ## What needs IPVS: natively where the kernel has it, else in the guest
 	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -exec "$(GUEST)" $(KERNEL_PKGS)
 
+.PHONY: soak
+soak: SECONDS ?= 60
+soak: kernel ## Random runs on kernel and model side by side, for SECONDS=n; and every comparison at full length
+	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 0 -exec "$(GUEST)" ./lb/oracle -soak $(SECONDS)s -picks 10000
+	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 0 -exec "$(GUEST)" ./lb/ipvsadm -run Differential -generated 200
+
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short ./topology/... ./lb/... ./internal/... ./lab/... ./assertions/...

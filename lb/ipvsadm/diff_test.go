@@ -25,7 +25,7 @@ import (
 
 var (
 	seed      = flag.Uint64("seed", 1, "of the generated command sequences")
-	generated = flag.Int("generated", 200, "how many command sequences to generate")
+	generated = flag.Int("generated", 40, "how many command sequences to generate")
 )
 
 // TestDifferential runs command sequences through the real ipvsadm and through
