@@ -60,7 +60,7 @@ var serial atomic.Int64
 
 // Open makes the namespace and its wires. It needs CAP_NET_ADMIN and
 // CAP_SYS_ADMIN, and the tun driver.
-func Open() (d *Director, err error) {
+func Open() (_ *Director, err error) {
 	name := fmt.Sprintf("ipvslab-director-%d-%d", os.Getpid(), serial.Add(1))
 	if err := netns.Create(name); err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func Open() (d *Director, err error) {
 	if err = errors.Join(err, netns.Delete(name)); err != nil {
 		return nil, err
 	}
-	d = &Director{ns: ns}
+	d := &Director{ns: ns}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())

@@ -1,0 +1,182 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+// specs makes the service's specs: those that need an answer only if there is
+// a client to ask, a real server to answer, and no scenario of the file's that
+// expects otherwise.
+func (s *service) specs() {
+	if !s.visitable() {
+		return
+	}
+	title := s.Name + ": "
+	s.st.it(title+"one by one, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, false) })
+	if s.transport() == lb.TCP {
+		s.st.it(title+"held open, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, true) })
+	}
+	s.st.it(title+"packets are forwarded as they must be, at every hop", func(ctx ginkgo.SpecContext) { s.wire(ctx) })
+	switch {
+	case s.transport() == lb.TCP:
+		s.st.it(title+"connection entries pass through their states, and go", func(ctx ginkgo.SpecContext) { s.lifeTCP(ctx) })
+	case s.Spec.Flags&lb.OnePacket == 0:
+		s.st.it(title+"connection entries are made, and go", func(ctx ginkgo.SpecContext) { s.lifeUDP(ctx) })
+	}
+	if len(s.Marks) > 0 && !s.anonymous {
+		s.st.it(title+"every port that is marked is balanced", func(ctx ginkgo.SpecContext) { s.everyPort(ctx) })
+	}
+}
+
+// visitable: there is a client, a real server that may get connections, and
+// nothing in the file says that it must not be answered.
+func (s *service) visitable() bool {
+	return s.from != "" && s.expectedOf() == "" && s.usable() > 0
+}
+
+// patientSpec makes the spec that takes 10 s, for one service of the run.
+func (st *stage) patientSpec() {
+	if !st.first {
+		return
+	}
+	for _, s := range st.services {
+		if s.visitable() && s.transport() == lb.TCP {
+			st.it(s.Name+": the entry of a reset connection goes after 10 s", func(ctx ginkgo.SpecContext) { s.resetGoes(ctx) })
+			return
+		}
+	}
+}
+
+// balance visits the service and compares each pick with the model's, and the
+// witnesses with each other.
+func (s *service) balance(ctx context.Context, held bool) {
+	used := s.touched || s.st.Lab != nil
+	r := s.begin(ctx, held)
+	if !held {
+		r.base = s.statsBase(ctx, used)
+	}
+	s.st.capture(ctx)
+	r.open(ctx, s.visits())
+	want := r.checkPicks()
+	ginkgo.By("asking the witnesses")
+	w := r.witnesses(ctx)
+	if want == nil {
+		want = w.Kernel
+	}
+	gomega.Expect(w).To(assertions.AgreeOn(want))
+	if s.Spec.Persistent() {
+		r.checkTemplate(ctx)
+	}
+	if r.model != nil {
+		r.checkCounters(ctx)
+	}
+	if held {
+		return // the statistics take 2 s: once per service is enough
+	}
+	ginkgo.By("waiting for the director's statistics")
+	stats := assertions.Witnesses{
+		Kernel: r.statistics(ctx, sum(want)),
+		Notes:  []string{"the kernel's witness is here its statistics (ipvsadm --stats), refreshed every 2 s"},
+	}
+	gomega.Expect(stats).To(assertions.AgreeOn(want))
+}
+
+func sum(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// checkPicks compares each connection's real server with the model's pick, and
+// gives the counts that follow. Nil: the scheduler leaves it to chance.
+func (r *round) checkPicks() map[string]int {
+	ginkgo.GinkgoHelper()
+	if r.model == nil {
+		note("%s: nobody can predict what %s picks; only the witnesses are compared", r.Name, r.Spec.Scheduler)
+		return nil
+	}
+	before := fmt.Sprintf("service %s, scheduler %s, as planned (newest first): %s", r.Name, r.Spec.Scheduler, r.modelState())
+	picks := r.predicted()
+	gomega.Expect(r.observed()).To(assertions.FollowPrediction(r.labels(picks), before, "afterwards the model has: "+r.modelState()))
+	want := map[string]int{}
+	for _, i := range picks {
+		if i >= 0 {
+			want[r.names[i]]++
+		}
+	}
+	return want
+}
+
+// modelState is the model's destinations on a line.
+func (r *round) modelState() string {
+	text := ""
+	for i, d := range r.model.Destinations() {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s weight %d active %d inactive %d", d.Dest, d.Weight, d.Active, d.Inactive)
+		if d.Overloaded {
+			text += " overloaded"
+		}
+	}
+	return text
+}
+
+// checkCounters compares the kernel's live counters with the model's.
+func (r *round) checkCounters(ctx context.Context) {
+	ginkgo.GinkgoHelper()
+	ginkgo.By("comparing the director's live counters with the model's")
+	var want []string
+	for _, d := range r.model.Destinations() {
+		want = append(want, fmt.Sprintf("%s: %d active, %d inactive", d.Dest, d.Active, d.Inactive))
+	}
+	have, err := r.st.table(ctx, r.director).Destinations(ctx, r.Spec.Key)
+	must(err)
+	var got []string
+	for _, d := range have {
+		got = append(got, fmt.Sprintf("%s: %d active, %d inactive", d.DestKey, d.Counters.Active, d.Counters.Inactive))
+	}
+	gomega.Expect(got).To(gomega.ConsistOf(want), "the director's counters of %s", r.Name)
+}
+
+// checkTemplate looks for the entry that binds the client to its real server.
+func (r *round) checkTemplate(ctx context.Context) {
+	ginkgo.GinkgoHelper()
+	all, err := r.service.entries(ctx)
+	must(err)
+	if !slices.ContainsFunc(all, lb.Conn.Template) {
+		ginkgo.Fail(fmt.Sprintf("%s is persistent, but %s has no template for its client among: %v", r.Name, r.director, all))
+	}
+}
+
+// mostPorts bounds how many ports of a range are visited.
+const mostPorts = 8
+
+// everyPort visits each port of the service's marks once.
+func (s *service) everyPort(ctx context.Context) {
+	s.reset(ctx)
+	for _, m := range s.Marks {
+		if m.Protocol != s.transport() {
+			continue
+		}
+		for port := int(m.First); port <= int(m.Last) && port < int(m.First)+mostPorts; port++ {
+			ginkgo.By(fmt.Sprintf("visiting %s port %d", m.Addr, port))
+			spec := traffic.Spec{Protocol: s.protocol, To: addrPort(m.Addr, port), Timeout: visitTimeout}
+			res, err := traffic.Run(ctx, s.st.node(s.from).Do, spec)
+			must(err)
+			gomega.Expect(res.Sequence()).To(gomega.HaveLen(1))
+			gomega.Expect(s.names).To(gomega.ContainElement(res.Sequence()[0]),
+				"port %d carries the mark %d; who answers? (outcomes: %v)", port, s.Spec.FWMark, res.Outcomes)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/internal/rtnl"
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// fabricSpecs are about what is below the services.
+func (st *stage) fabricSpecs() {
+	st.it("links are up, with their addresses and routes", st.links)
+	if slices.ContainsFunc(st.plan.Nodes, func(n topology.Node) bool { return len(n.Sysctls) > 0 }) {
+		st.it("kernel settings are as planned", st.sysctls)
+	}
+	if slices.ContainsFunc(st.plan.Nodes, func(n topology.Node) bool { return len(n.Responders) > 0 }) {
+		st.it("every responder answers with its name", st.responders)
+	}
+	if len(st.plan.Services) > 0 {
+		st.it("the directors' tables are as planned", st.planned)
+	}
+}
+
+func (st *stage) links(ginkgo.SpecContext) {
+	for i := range st.plan.Nodes {
+		n := &st.plan.Nodes[i]
+		state, err := readNode(st.node(n.Name))
+		must(err)
+		var wrong []error
+		for _, iface := range n.Interfaces {
+			wrong = append(wrong, state.checkLink(iface))
+		}
+		wrong = append(wrong, state.checkAddresses("lo", n.Loopback))
+		for _, r := range n.Routes {
+			wrong = append(wrong, state.checkRoute(r))
+		}
+		if err := errors.Join(wrong...); err != nil {
+			ginkgo.Fail(fmt.Sprintf("node %s is not as planned:\n%v", n.Name, err))
+		}
+	}
+}
+
+func (st *stage) sysctls(ginkgo.SpecContext) {
+	for i := range st.plan.Nodes {
+		n := st.node(st.plan.Nodes[i].Name)
+		for _, s := range st.plan.Nodes[i].Sysctls {
+			if s.Optional && missing(n, s.Key) {
+				continue
+			}
+			gomega.Expect(n).To(assertions.HaveSysctl(s.Key, s.Value))
+		}
+	}
+}
+
+func missing(n *lab.Node, key string) bool {
+	err := n.Do(func() error { _, err := rtnl.ReadSysctl(key); return err })
+	return errors.Is(err, rtnl.ErrNoSysctl)
+}
+
+func (st *stage) responders(ctx ginkgo.SpecContext) {
+	for i := range st.plan.Nodes {
+		n := &st.plan.Nodes[i]
+		for _, r := range n.Responders {
+			to := netip.AddrPortFrom(listensAt(n, r), r.Port)
+			res, err := traffic.Run(ctx, st.node(n.Name).Do, traffic.Spec{Protocol: r.Protocol, To: to, Timeout: visitTimeout})
+			must(err)
+			if got := res.Sequence(); len(got) != 1 || got[0] != r.Identity {
+				ginkgo.Fail(fmt.Sprintf("%s's %s responder at %s, visited from its own node, must answer %q; got %q (%v %v)",
+					n.Name, r.Protocol, to, r.Identity, got, res.Outcomes, res.Errors))
+			}
+		}
+	}
+}
+
+// listensAt is an address that the responder can be found at from its own node.
+func listensAt(n *topology.Node, r topology.Responder) netip.Addr {
+	for _, a := range append(slices.Clone(r.Addrs), addrsOf(n)...) {
+		if a.IsValid() && !a.IsUnspecified() {
+			return a
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// planned compares whole tables, also those of directors that have nothing to do.
+func (st *stage) planned(ctx ginkgo.SpecContext) {
+	for _, n := range st.plan.Nodes {
+		var want []lb.Service
+		for _, s := range st.plan.Services {
+			if slices.Contains(s.Directors, n.Name) {
+				want = append(want, s.Spec)
+			}
+		}
+		if n.Role != topology.Director && len(want) == 0 {
+			continue
+		}
+		have, err := st.table(ctx, n.Name).List(ctx)
+		must(err)
+		gomega.Expect(have).To(assertions.HoldServices(want...), "director %s", n.Name)
+	}
+}

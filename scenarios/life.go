@@ -1,0 +1,156 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+// The kernel's timeouts (ip_vs_proto_tcp.c, tcp_timeouts; ip_vs_proto_udp.c).
+const (
+	synRecvTimeout  = time.Minute
+	timeWaitTimeout = 2 * time.Minute
+	closeTimeout    = 10 * time.Second
+)
+
+// lifeTCP follows connection entries through their states: half open,
+// established, closed by the client, reset; and sees one go when its time is over.
+func (s *service) lifeTCP(ctx context.Context) {
+	r := s.begin(ctx, true)
+	s.st.capture(ctx)
+	timeouts, err := s.st.table(ctx, s.director).Timeouts(ctx)
+	must(err)
+
+	ginkgo.By("opening a connection")
+	c := r.one(ctx)
+	r.awaitEntry(ctx, c, timeouts.TCP, "ESTABLISHED")
+	ginkgo.By("closing it from the client")
+	must(r.session.CloseConns(ctx, traffic.CloseClient, c.Index))
+	if r.oneSided(c) {
+		r.awaitEntry(ctx, c, timeouts.TCPFin, "FIN_WAIT")
+	} else {
+		r.awaitEntry(ctx, c, timeWaitTimeout, "TIME_WAIT")
+	}
+	if c, ok := r.another(ctx); ok {
+		ginkgo.By("resetting a connection")
+		must(r.session.CloseConns(ctx, traffic.CloseReset, c.Index))
+		r.awaitEntry(ctx, c, closeTimeout, "CLOSE")
+	}
+	s.halfOpen(ctx)
+	s.goes(ctx, lb.Timeouts{TCP: time.Second, TCPFin: time.Second})
+}
+
+// one opens a connection that has to be answered.
+func (r *round) one(ctx context.Context) traffic.Connection {
+	ginkgo.GinkgoHelper()
+	c, ok := r.another(ctx)
+	if !ok {
+		ginkgo.Fail(fmt.Sprintf("the connection from %s to %s was not answered: %s %s", r.from, r.to, c.Outcome, c.Kind))
+	}
+	return c
+}
+
+func (r *round) another(ctx context.Context) (traffic.Connection, bool) {
+	ginkgo.GinkgoHelper()
+	conns, err := r.session.Open(ctx, 1)
+	must(err)
+	r.conns = append(r.conns, conns...)
+	r.readEntries(ctx)
+	return conns[0], conns[0].Outcome == traffic.Answered
+}
+
+// oneSided: the director sees no answers. That is so for all but NAT.
+func (r *round) oneSided(c traffic.Connection) bool {
+	i := r.destination(c)
+	return i >= 0 && (r.Spec.Destinations[i].Forward != lb.NAT || r.RealServers[i] == r.director)
+}
+
+// entryOf is what the director's entry for a connection must say.
+func (r *round) entryOf(c traffic.Connection, atMost time.Duration, states ...string) assertions.Entry {
+	e := assertions.Entry{Protocol: r.transport(), Client: c.Source, Virtual: r.to, States: states, AtMost: atMost}
+	for i, n := range r.names {
+		if n == c.Identity && r.label(i) == n {
+			d := r.Spec.Destinations[i]
+			e.Real = netip.AddrPortFrom(d.Addr, d.Port)
+			if d.Port == 0 {
+				e.Real = netip.AddrPortFrom(d.Addr, r.to.Port())
+			}
+		}
+	}
+	return e
+}
+
+// awaitEntry waits until the entry is as it must be: a packet may be on its way.
+func (r *round) awaitEntry(ctx context.Context, c traffic.Connection, atMost time.Duration, states ...string) {
+	ginkgo.GinkgoHelper()
+	gomega.Eventually(ctx, r.service.entries).WithTimeout(settleTimeout).WithPolling(pollInterval).
+		Should(assertions.HaveEntry(r.entryOf(c, atMost, states...)))
+}
+
+// halfOpen sends a SYN whose answer is dropped at the client.
+func (s *service) halfOpen(ctx context.Context) {
+	ginkgo.By("leaving a connection half open")
+	session := s.st.session(s.from, traffic.Spec{Protocol: traffic.TCP, To: s.to, HalfOpen: true, Timeout: visitTimeout})
+	conns, err := session.Open(ctx, 1)
+	must(err)
+	if conns[0].Outcome == traffic.Refused {
+		return // no real server takes another one
+	}
+	gomega.Eventually(ctx, s.entries).WithTimeout(settleTimeout).WithPolling(pollInterval).
+		Should(assertions.HaveEntry(assertions.Entry{
+			Protocol: lb.TCP, Client: conns[0].Source, Virtual: s.to, States: []string{"SYN_RECV"}, AtMost: synRecvTimeout,
+		}))
+}
+
+// goes sees an entry vanish after a timeout made short; both closed and idle
+// connections do.
+func (s *service) goes(ctx context.Context, short lb.Timeouts) {
+	ginkgo.GinkgoHelper()
+	ginkgo.By("seeing an entry go when its time is over")
+	table := s.st.table(ctx, s.director)
+	old, err := table.Timeouts(ctx)
+	must(err)
+	r := s.begin(ctx, true)
+	must(table.SetTimeouts(ctx, short))
+	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { must(table.SetTimeouts(ctx, old)) })
+	c := r.one(ctx)
+	if s.transport() == lb.TCP && r.oneSided(c) {
+		must(r.session.CloseConns(ctx, traffic.CloseClient, c.Index))
+	}
+	r.awaitGone(ctx, c, settleTimeout)
+}
+
+func (r *round) awaitGone(ctx context.Context, c traffic.Connection, within time.Duration) {
+	ginkgo.GinkgoHelper()
+	gomega.Eventually(ctx, r.service.entries).WithTimeout(within).WithPolling(10 * pollInterval).
+		ShouldNot(assertions.HaveEntry(assertions.Entry{Protocol: r.transport(), Client: c.Source, Virtual: r.to}))
+}
+
+// lifeUDP sees an entry for a datagram's sender come and go.
+func (s *service) lifeUDP(ctx context.Context) {
+	r := s.begin(ctx, false)
+	s.st.capture(ctx)
+	timeouts, err := s.st.table(ctx, s.director).Timeouts(ctx)
+	must(err)
+	ginkgo.By("sending a datagram")
+	r.awaitEntry(ctx, r.one(ctx), timeouts.UDP, "UDP")
+	s.goes(ctx, lb.Timeouts{UDP: time.Second})
+}
+
+// resetGoes sees the entry of a reset connection go, which takes the kernel's 10 s.
+func (s *service) resetGoes(ctx context.Context) {
+	r := s.begin(ctx, true)
+	c := r.one(ctx)
+	must(r.session.CloseConns(ctx, traffic.CloseReset, c.Index))
+	r.awaitEntry(ctx, c, closeTimeout, "CLOSE")
+	ginkgo.By("waiting for its entry to go")
+	r.awaitGone(ctx, c, closeTimeout+settleTimeout)
+}

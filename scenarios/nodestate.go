@@ -1,0 +1,148 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/rtnl"
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// nodeState is what a node's kernel has of links, addresses and routes.
+type nodeState struct {
+	links  map[string]netlink.Link
+	addrs  map[string][]netip.Prefix // by link, without the kernel's own link-local ones
+	routes []netlink.Route           // of all tables
+}
+
+// readNode asks a node's kernel.
+func readNode(n *lab.Node) (*nodeState, error) {
+	ns, err := netns.Open(n.Namespace())
+	if err != nil {
+		return nil, fmt.Errorf("read node %s: %w", n.Name(), err)
+	}
+	defer ns.Close()
+	st := &nodeState{links: map[string]netlink.Link{}, addrs: map[string][]netip.Prefix{}}
+	err = rtnl.Read(ns, func(h *netlink.Handle) error {
+		links, err := rtnl.Retry(h.LinkList)
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			name := l.Attrs().Name
+			st.links[name] = l
+			addrs, err := rtnl.Retry(func() ([]netlink.Addr, error) { return h.AddrList(l, netlink.FAMILY_ALL) })
+			if err != nil {
+				return err
+			}
+			for _, a := range addrs {
+				st.addrs[name] = append(st.addrs[name], prefixOf(a.IPNet))
+			}
+		}
+		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+		st.routes, err = rtnl.Retry(func() ([]netlink.Route, error) {
+			return h.RouteListFiltered(netlink.FAMILY_ALL, all, netlink.RT_FILTER_TABLE)
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read node %s: %w", n.Name(), err)
+	}
+	return st, nil
+}
+
+func prefixOf(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	a, _ := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(a.Unmap(), bits)
+}
+
+// checkLink compares one interface with its plan.
+func (st *nodeState) checkLink(want topology.Interface) error {
+	l := st.links[want.Name]
+	if l == nil {
+		return fmt.Errorf("interface %s is missing", want.Name)
+	}
+	a := l.Attrs()
+	var wrong []error
+	add := func(format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("interface %s: "+format, append([]any{want.Name}, args...)...))
+	}
+	if up := a.Flags&net.FlagUp != 0; up == want.Down {
+		add("up is %t, planned %t", up, !want.Down)
+	}
+	if want.Kind == topology.VethIface && !want.Down && a.OperState != netlink.OperUp {
+		add("it carries no packets: its state is %s", a.OperState)
+	}
+	if want.Kind == topology.VethIface && !strings.EqualFold(a.HardwareAddr.String(), want.MAC) {
+		add("MAC is %s, planned %s", a.HardwareAddr, want.MAC)
+	}
+	if want.MTU != 0 && a.MTU != want.MTU {
+		add("MTU is %d, planned %d", a.MTU, want.MTU)
+	}
+	if !want.Down {
+		wrong = append(wrong, st.checkAddresses(want.Name, want.Addresses))
+	}
+	return errors.Join(wrong...)
+}
+
+// checkAddresses compares an interface's addresses with the planned ones; the
+// kernel adds loopback and link-local ones of its own.
+func (st *nodeState) checkAddresses(name string, want []topology.Address) error {
+	have := st.addrs[name]
+	var wrong []error
+	for _, a := range want {
+		if !slices.Contains(have, a.Prefix) {
+			wrong = append(wrong, fmt.Errorf("interface %s: address %s is missing, it has %v", name, a.Prefix, have))
+		}
+	}
+	for _, p := range have {
+		own := p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast()
+		if !own && !slices.ContainsFunc(want, func(a topology.Address) bool { return a.Prefix == p }) {
+			wrong = append(wrong, fmt.Errorf("interface %s: address %s was not planned", name, p))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// checkRoute looks for a planned route.
+func (st *nodeState) checkRoute(want topology.Route) error {
+	table := want.Table
+	if table == 0 {
+		table = unix.RT_TABLE_MAIN
+	}
+	for _, r := range st.routes {
+		if r.Table == table && sameDestination(r.Dst, want.To) && sameGateway(r, want.Via) && (want.Metric == 0 || r.Priority == want.Metric) {
+			return nil
+		}
+	}
+	via := ""
+	if want.Via.IsValid() {
+		via = " via " + want.Via.String()
+	}
+	return fmt.Errorf("route %s%s is missing in table %d", want.To, via, table)
+}
+
+func sameDestination(have *net.IPNet, want netip.Prefix) bool {
+	if have == nil {
+		return want.Bits() == 0
+	}
+	return prefixOf(have) == want.Masked()
+}
+
+func sameGateway(r netlink.Route, want netip.Addr) bool {
+	gw, _ := netip.AddrFromSlice(r.Gw)
+	return gw.Unmap() == want
+}

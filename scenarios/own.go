@@ -1,0 +1,181 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// ownSpec makes the spec of a scenario of the file's.
+func (st *stage) ownSpec(own *topology.Scenario) {
+	st.it("scenario: "+own.Name, func(ctx ginkgo.SpecContext) {
+		if own.Service == "" {
+			st.visitAddress(ctx, own)
+			return
+		}
+		for _, s := range st.services {
+			if s.Name == own.Service {
+				s.play(ctx, own)
+				return
+			}
+		}
+		ginkgo.Fail(fmt.Sprintf("scenario %s: there is no service %s", own.Name, own.Service))
+	})
+}
+
+// specOfTraffic turns the file's words into the client's.
+func specOfTraffic(t topology.Traffic, to netip.AddrPort) traffic.Spec {
+	s := traffic.Spec{
+		Protocol: t.Protocol, To: to, Connections: t.Connections, Concurrency: t.Concurrency,
+		Hold: t.Hold, Timeout: t.Timeout,
+	}
+	for _, a := range t.Sources {
+		s.Sources = append(s.Sources, netip.AddrPortFrom(a, 0))
+	}
+	return s
+}
+
+// play drives the scenario's traffic through a service.
+func (s *service) play(ctx context.Context, own *topology.Scenario) {
+	as := *s
+	as.from, as.protocol = own.From, own.Traffic.Protocol
+	r := &round{service: &as, held: own.Traffic.Hold}
+	have := s.reset(ctx)
+	if s.Spec.Flags&lb.OnePacket != 0 {
+		r.base = s.statsBase(ctx, true)
+	}
+	if own.Expect.Predicted && s.predictable() {
+		r.model = s.model(ctx, have)
+	}
+	s.st.capture(ctx)
+	r.since = s.st.mark(ctx)
+	spec := specOfTraffic(own.Traffic, s.to)
+	spec.ConnectOnly = s.anonymous && spec.Protocol == traffic.TCP
+	r.drive(ctx, spec, own.Traffic.Connections)
+	checkOutcomes(r.conns, own.Expect.Outcome)
+	if own.Expect.Outcome != string(traffic.Answered) {
+		return
+	}
+	r.checkExpectation(ctx, own)
+}
+
+// drive opens the scenario's connections. One after the other, the director is
+// to have seen the end of each before the next.
+func (r *round) drive(ctx context.Context, spec traffic.Spec, n int) {
+	ginkgo.GinkgoHelper()
+	ginkgo.By(fmt.Sprintf("opening %d %s connections from %s to %s, at most %d at once", n, spec.Protocol, r.from, spec.To, spec.Concurrency))
+	spec.Connections = 0
+	r.session = r.st.session(r.from, spec)
+	step := n
+	if spec.Concurrency == 1 && !spec.Hold {
+		step = 1
+	}
+	for opened := 0; opened < n; opened += step {
+		conns, err := r.session.Open(ctx, step)
+		must(err)
+		r.conns = append(r.conns, conns...)
+		if step == 1 && spec.Protocol != traffic.UDP && conns[0].Outcome == traffic.Answered {
+			must(r.awaitInactive(ctx))
+		}
+	}
+	r.readEntries(ctx)
+}
+
+// checkOutcomes expects the same of all connections.
+func checkOutcomes(conns []traffic.Connection, want string) {
+	ginkgo.GinkgoHelper()
+	wrong, example := 0, ""
+	for _, c := range conns {
+		if string(c.Outcome) != want {
+			wrong++
+			example = fmt.Sprintf("connection %d from %s: %s %s %s", c.Index+1, c.Source, c.Outcome, c.Kind, c.Identity)
+		}
+	}
+	if wrong > 0 {
+		ginkgo.Fail(fmt.Sprintf("every connection must end as %q; %d of %d did not, such as %s", want, wrong, len(conns), example))
+	}
+}
+
+func (r *round) checkExpectation(ctx context.Context, own *topology.Scenario) {
+	ginkgo.GinkgoHelper()
+	x := own.Expect
+	if len(x.Sequence) > 0 {
+		gomega.Expect(sequence(r.conns)).To(assertions.FollowPrediction(x.Sequence, "the sequence is the file's own"))
+	}
+	want := x.Counts
+	switch {
+	case x.Predicted && own.Traffic.Concurrency == 1:
+		want = r.checkPicks()
+	case x.Predicted && r.model != nil:
+		want = map[string]int{}
+		for _, i := range r.predicted() {
+			want[r.names[max(i, 0)]]++
+		}
+	}
+	w := r.witnesses(ctx)
+	if want == nil {
+		want = w.Kernel
+	}
+	gomega.Expect(w).To(assertions.AgreeOn(want))
+}
+
+func sequence(conns []traffic.Connection) []string {
+	var out []string
+	for _, c := range conns {
+		out = append(out, c.Identity)
+	}
+	return out
+}
+
+// visitAddress drives a scenario's traffic to an address, past all services.
+func (st *stage) visitAddress(ctx context.Context, own *topology.Scenario) {
+	to, err := netip.ParseAddrPort(own.To)
+	must(err)
+	st.capture(ctx)
+	since := st.mark(ctx)
+	ginkgo.By(fmt.Sprintf("opening %d connections from %s to %s", own.Traffic.Connections, own.From, to))
+	res, err := traffic.Run(ctx, st.node(own.From).Do, specOfTraffic(own.Traffic, to))
+	must(err)
+	checkOutcomes(res.Connections, own.Expect.Outcome)
+	if own.Expect.Outcome != string(traffic.Answered) {
+		return
+	}
+	if len(own.Expect.Sequence) > 0 {
+		gomega.Expect(res.Sequence()).To(assertions.FollowPrediction(own.Expect.Sequence, "the sequence is the file's own"))
+	}
+	if own.Expect.Counts == nil {
+		return
+	}
+	w := assertions.Witnesses{Client: res.Identities, Notes: []string{"no director is asked: the scenario goes to an address"}}
+	if st.named(own.Expect.Counts) {
+		w.Servers = st.accepted(ctx, since, func(a traffic.Accepted) (string, bool) {
+			return a.Identity, slices.ContainsFunc(res.Connections, func(c traffic.Connection) bool { return c.Source == a.Remote })
+		})
+	}
+	gomega.Expect(w).To(assertions.AgreeOn(own.Expect.Counts))
+}
+
+// named tells whether all names are of built-in responders, who can be asked.
+func (st *stage) named(counts map[string]int) bool {
+	known := map[string]bool{}
+	for _, n := range st.plan.Nodes {
+		for _, r := range n.Responders {
+			known[r.Identity] = true
+		}
+	}
+	for name := range counts {
+		if !known[name] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,141 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/ipvslab/ipvslab/internal/rtnl"
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+const (
+	nodestKey = "net.ipv4.vs.expire_nodest_conn"
+	// settleTimeout is for what the kernel does soon, but not at once.
+	settleTimeout = 5 * time.Second
+	pollInterval  = 5 * time.Millisecond
+)
+
+// reset gives the service the state of one that was just added: no connection
+// entries, no persistence, live counters at zero, a scheduler that begins. (The
+// statistics go on; see statsBase.) Without that its destinations would come back from the kernel's trash with what they
+// had (ip_vs_ctl.c, ip_vs_trash_get_dest). It is put back as it was in the
+// table; which is returned.
+func (s *service) reset(ctx context.Context) lb.Service {
+	ginkgo.GinkgoHelper()
+	ginkgo.By(fmt.Sprintf("setting %s of %s up afresh", s.Name, s.director))
+	table := s.st.table(ctx, s.director)
+	have, err := table.Get(ctx, s.Spec.Key)
+	must(err)
+	err = withSysctl(s.st.node(s.director), nodestKey, "1", func() error {
+		if err := table.Apply(ctx, lb.Change{Op: lb.DeleteService, Service: have}); err != nil {
+			return err
+		}
+		return s.awaitNoEntries(ctx)
+	})
+	// Whatever happened, the table is to be as it was.
+	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	must(errors.Join(err, table.Apply(again, additions(have)...)))
+	fresh, err := table.Get(ctx, s.Spec.Key)
+	must(err)
+	for _, d := range fresh.Destinations {
+		if c := d.Counters; c.Active+c.Inactive+c.Persistent != 0 {
+			ginkgo.Fail(fmt.Sprintf("%s was set up afresh, but its real server %s begins with %d active, %d inactive and %d persistent connections",
+				s.Name, d.DestKey, c.Active, c.Inactive, c.Persistent))
+		}
+	}
+	s.touched = true
+	return have
+}
+
+// withSysctl makes a setting in a node while fn runs.
+func withSysctl(n *lab.Node, key, value string, fn func() error) (err error) {
+	set := func(v string) error {
+		return n.Do(func() error { return new(rtnl.Settings).Set(rtnl.Sysctl{Key: key, Value: v}) })
+	}
+	var old string
+	if err := n.Do(func() (err error) { old, err = rtnl.ReadSysctl(key); return err }); err != nil {
+		return fmt.Errorf("node %s: %w", n.Name(), err)
+	}
+	if old != value {
+		if err := set(value); err != nil {
+			return fmt.Errorf("node %s: %w", n.Name(), err)
+		}
+		defer func() { err = errors.Join(err, set(old)) }()
+	}
+	return fn()
+}
+
+// additions are the changes that put a service back. A destination with
+// thresholds is added without them and then edited: adding it without them
+// takes the mark of overload away that it may have kept in the trash.
+func additions(have lb.Service) []lb.Change {
+	changes := []lb.Change{{Op: lb.AddService, Service: have}}
+	for _, d := range have.Destinations {
+		for i, step := range stepsToAdd(d) {
+			op := lb.AddDestination
+			if i > 0 {
+				op = lb.EditDestination
+			}
+			changes = append(changes, lb.DestChange(op, have.Key, step))
+		}
+	}
+	return changes
+}
+
+// stepsToAdd are the states in which a destination comes into the table.
+func stepsToAdd(d lb.Destination) []lb.Destination {
+	if d.Upper == 0 && d.Lower == 0 {
+		return []lb.Destination{d}
+	}
+	bare := d
+	bare.Upper, bare.Lower = 0, 0
+	return []lb.Destination{bare, d}
+}
+
+// awaitNoEntries waits until the kernel has flushed the service's entries.
+func (s *service) awaitNoEntries(ctx context.Context) error {
+	var left []lb.Conn
+	err := poll(ctx, settleTimeout, func() (done bool, err error) {
+		left, err = s.entries(ctx)
+		return len(left) == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("flush the connections of %s, of which %d are left: %w", s.Name, len(left), err)
+	}
+	return nil
+}
+
+// entries are the director's connection entries and templates of the service.
+func (s *service) entries(ctx context.Context) ([]lb.Conn, error) {
+	all, err := s.st.table(ctx, s.director).Conns(ctx)
+	return slices.DeleteFunc(all, func(c lb.Conn) bool { return !s.serves(c) }), err
+}
+
+// errSlow: a condition did not come about.
+var errSlow = errors.New("not seen in time")
+
+// poll asks until the condition is met, fails, or time is up.
+func poll(ctx context.Context, within time.Duration, met func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%w (%v)", errSlow, within))
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		ok, err := met()
+		if ok || err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/formatter"
+	"github.com/onsi/gomega"
+
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// Target is a lab to put to the test.
+type Target struct {
+	Plan *topology.Plan
+	// Lab is the running lab to test against Plan; nil: it is brought up from
+	// Plan, and taken down afterwards.
+	Lab *lab.Lab
+}
+
+// Options change how labs are tested. The zero value suits a Go test.
+type Options struct {
+	Focus       []string // regular expressions for the names of specs, lab's name first; none: all
+	JUnitReport string   // a file to write, for CI
+	JSON        bool     // write a Summary to Out instead of lines for a person
+	Keep        bool     // leave labs up that were brought up
+	Artifacts   string   // directory for the evidence of failures; empty: ipvslab-artifacts
+	Out         io.Writer
+	Color       bool
+	Verbose     bool // each step of each spec, as ginkgo tells it
+	// Agent says where the responders of labs live that are brought up.
+	Agent lab.AgentMode
+}
+
+// specTimeout bounds one spec; each takes seconds.
+const specTimeout = time.Minute
+
+// Run tests the labs, one after the other, and tells whether all specs passed.
+// The error is about the testing itself: it could not be done, ctx ended, or
+// nothing matched Options.Focus. It may be called once per process.
+func Run(ctx context.Context, targets []Target, o Options) (passed bool, err error) {
+	if o.Out == nil {
+		o.Out = os.Stdout
+	}
+	if o.Artifacts == "" {
+		o.Artifacts = "ipvslab-artifacts"
+	}
+	if o.Artifacts, err = filepath.Abs(o.Artifacts); err != nil {
+		return false, fmt.Errorf("find directory for evidence: %w", err)
+	}
+	suite, report := ginkgo.GinkgoConfiguration()
+	suite.FocusStrings, suite.FailOnEmpty = o.Focus, false
+	suite.PollProgressAfter = specTimeout / 2
+	if report.JUnitReport, err = absolute(o.JUnitReport); err != nil {
+		return false, fmt.Errorf("find file for the JUnit report: %w", err)
+	}
+	report.Verbose, report.NoColor = o.Verbose, !o.Color
+	// ginkgo's own reporter is for the curious; the teller below for everybody.
+	formatter.ColorableStdOut = io.Discard
+	if o.Verbose && !o.JSON {
+		formatter.ColorableStdOut = o.Out
+	}
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	t := &teller{Options: o}
+	build(ctx, targets, o, t)
+	passed = ginkgo.RunSpecs(quiet{}, "ipvslab", suite, report)
+	err = t.end(passed)
+	if ctx.Err() != nil {
+		return false, errors.Join(err, ctx.Err())
+	}
+	if t.ran == 0 && err == nil && passed {
+		err = fmt.Errorf("no spec of %d matches the focus %q", t.skipped, o.Focus)
+	}
+	return passed, err
+}
+
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
+}
+
+// quiet takes ginkgo's verdict, which RunSpecs returns as well.
+type quiet struct{}
+
+func (quiet) Fail() {}
+
+// build makes the tree of specs: a container per lab, in the given order
+// (ginkgo shuffles what is at the top).
+func build(ctx context.Context, targets []Target, o Options, t *teller) {
+	ginkgo.Describe("labs", func() {
+		for i, target := range targets {
+			st := &stage{Target: target, opts: o, ctx: ctx, plan: target.Plan, first: i == 0}
+			ginkgo.Describe(target.Plan.Name, ginkgo.Ordered, ginkgo.ContinueOnFailure, st.container)
+		}
+	})
+	ginkgo.ReportAfterEach(func(r ginkgo.SpecReport) { t.tell(r) })
+}

@@ -1,0 +1,193 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/lab/capture"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// stage is a lab while it is being tested.
+type stage struct {
+	Target
+	opts     Options
+	ctx      context.Context // of the whole run
+	plan     *topology.Plan
+	services []*service
+	first    bool     // of the run: has the specs that need not be repeated
+	lab      *lab.Lab // nil until it is up
+	captures capture.Set
+	tables   map[string]*ipvs.Table // by director, opened when needed
+}
+
+// downTimeout bounds taking a lab down, which happens whatever the specs did.
+const downTimeout = 30 * time.Second
+
+// container makes the lab's specs.
+func (st *stage) container() {
+	ginkgo.BeforeAll(func(ctx ginkgo.SpecContext) { st.up(ctx) })
+	ginkgo.BeforeEach(func(ctx ginkgo.SpecContext) {
+		ginkgo.AttachProgressReporter(func() string { return st.listings(st.ctx) })
+		st.captures = nil
+	})
+	ginkgo.JustAfterEach(func() {
+		if ginkgo.CurrentSpecReport().Failed() {
+			st.gatherEvidence()
+		}
+	})
+	st.fabricSpecs()
+	for _, s := range st.plan.Services {
+		st.services = append(st.services, newService(st, s))
+	}
+	for _, s := range st.services {
+		s.specs()
+	}
+	st.patientSpec()
+	for i := range st.plan.Scenarios {
+		st.ownSpec(&st.plan.Scenarios[i])
+	}
+	if st.Lab == nil && !st.opts.Keep {
+		st.it("goes and leaves nothing behind", st.leavesNothing)
+	}
+}
+
+// it is ginkgo's It with the time that a spec has.
+func (st *stage) it(text string, body func(ctx ginkgo.SpecContext)) {
+	ginkgo.It(text, body, ginkgo.SpecTimeout(specTimeout))
+}
+
+// up brings the lab up, unless it is.
+func (st *stage) up(ctx context.Context) {
+	st.tables = map[string]*ipvs.Table{}
+	ginkgo.DeferCleanup(func() { must(st.closeTables()) })
+	if st.lab = st.Lab; st.lab != nil {
+		return
+	}
+	// The lab outlives the spec that is first.
+	up, cancel := context.WithCancel(st.ctx)
+	defer context.AfterFunc(ctx, cancel)()
+	l, err := lab.Up(up, st.plan, lab.Options{Agent: st.opts.Agent})
+	must(err)
+	st.lab = l
+	if !st.opts.Keep {
+		ginkgo.DeferCleanup(func() { must(st.down()) })
+	}
+}
+
+func (st *stage) down() error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.ctx), downTimeout)
+	defer cancel()
+	return st.lab.Down(ctx)
+}
+
+func (st *stage) closeTables() error {
+	var errs []error
+	for _, t := range st.tables {
+		errs = append(errs, t.Close())
+	}
+	clear(st.tables)
+	return errors.Join(errs...)
+}
+
+// node finds a node of the lab.
+func (st *stage) node(name string) *lab.Node {
+	n, err := st.lab.Node(name)
+	must(err)
+	return n
+}
+
+// table is a director's; it stays open until the lab's specs are done.
+func (st *stage) table(ctx context.Context, director string) *ipvs.Table {
+	if t := st.tables[director]; t != nil {
+		return t
+	}
+	t, err := st.node(director).Table(ctx)
+	must(err)
+	st.tables[director] = t
+	return t
+}
+
+// capture begins to capture on every planned interface of the named nodes (all
+// if none is named), until the spec ends.
+func (st *stage) capture(ctx context.Context, nodes ...string) capture.Set {
+	var points []capture.Point
+	for _, n := range st.lab.Nodes() {
+		if len(nodes) > 0 && !slices.Contains(nodes, n.Name()) {
+			continue
+		}
+		for _, i := range n.Plan().Interfaces {
+			if i.Kind == topology.VethIface && !i.Down {
+				points = append(points, capture.Point{Enter: n.Do, Options: capture.Options{Node: n.Name(), Interface: i.Name}})
+			}
+		}
+	}
+	set, err := capture.StartAll(ctx, points...)
+	must(err)
+	ginkgo.DeferCleanup(func() { must(set.Stop()) })
+	st.captures = set
+	return set
+}
+
+// leavesNothing takes the lab down and looks for remains.
+func (st *stage) leavesNothing(ginkgo.SpecContext) {
+	must(st.closeTables())
+	must(st.down())
+	if _, err := lab.ReadStatus(st.plan.Name); !errors.Is(err, lab.ErrNotExist) {
+		ginkgo.Fail(fmt.Sprintf("lab %s is down, yet it is still recorded (%v)", st.plan.Name, err))
+	}
+	names, err := netns.List()
+	must(err)
+	for _, n := range names {
+		if strings.HasPrefix(n, st.plan.Name+".") {
+			ginkgo.Fail("network namespace " + n + " was left behind")
+		}
+	}
+}
+
+// must fails the spec on an error, with the error's own words.
+func must(err error) {
+	ginkgo.GinkgoHelper()
+	if err != nil {
+		ginkgo.Fail(err.Error())
+	}
+}
+
+// note tells the reader of a verdict what it does not rest on.
+func note(format string, args ...any) {
+	ginkgo.AddReportEntry(noteEntry, fmt.Sprintf(format, args...), ginkgo.ReportEntryVisibilityFailureOrVerbose)
+}
+
+// plannedNode finds a node in the plan; nil if there is none.
+func (st *stage) plannedNode(name string) *topology.Node {
+	for i := range st.plan.Nodes {
+		if st.plan.Nodes[i].Name == name {
+			return &st.plan.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// addrsOf lists a node's addresses, those of the interfaces first.
+func addrsOf(n *topology.Node) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range n.Interfaces {
+		for _, a := range i.Addresses {
+			out = append(out, a.Prefix.Addr())
+		}
+	}
+	for _, a := range n.Loopback {
+		out = append(out, a.Prefix.Addr())
+	}
+	return out
+}

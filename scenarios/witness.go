@@ -1,0 +1,159 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+// witnesses asks all three about the round's connections.
+func (r *round) witnesses(ctx context.Context) assertions.Witnesses {
+	w := assertions.Witnesses{Kernel: r.kernelCount(ctx)}
+	sources := map[netip.AddrPort]bool{}
+	refused := 0
+	for _, c := range r.conns {
+		sources[c.Source] = true
+		switch c.Outcome {
+		case traffic.Answered:
+		case traffic.Refused:
+			if e, ok := r.entries[c.Source]; ok {
+				w.Unanswered++
+				w.Notes = append(w.Notes, fmt.Sprintf("connection %d from %s was refused, though the director had sent it on to %s: does that one listen?", c.Index+1, c.Source, e.Real))
+				continue
+			}
+			refused++
+		default:
+			w.Unanswered++
+			w.Notes = append(w.Notes, fmt.Sprintf("connection %d from %s: %s %s", c.Index+1, c.Source, c.Outcome, c.Kind))
+		}
+	}
+	if refused > 0 {
+		w.Notes = append(w.Notes, fmt.Sprintf("%d connections were refused", refused))
+	}
+	if r.anonymous {
+		w.Notes = append(w.Notes, "the real servers run programs of the user's: client and servers could not be asked")
+		return w
+	}
+	w.Client = map[string]int{}
+	for _, c := range r.conns {
+		if c.Outcome == traffic.Answered {
+			w.Client[c.Identity]++
+		}
+	}
+	w.Servers = r.st.accepted(ctx, r.since, func(a traffic.Accepted) (string, bool) {
+		return r.serverName(a), sources[a.Remote]
+	})
+	return w
+}
+
+// kernelCount counts the director's entries by real server. One-packet
+// scheduling leaves none; then its statistics are the witness, once they have
+// been refreshed.
+func (r *round) kernelCount(ctx context.Context) map[string]int {
+	counts := map[string]int{}
+	if r.Spec.Flags&lb.OnePacket != 0 {
+		want := 0
+		for _, c := range r.conns {
+			if c.Outcome == traffic.Answered {
+				want++
+			}
+		}
+		return r.statistics(ctx, want)
+	}
+	for _, c := range r.conns {
+		e, ok := r.entries[c.Source]
+		if !ok {
+			continue
+		}
+		if i := r.index(e.Real); i >= 0 {
+			counts[r.names[i]]++
+		} else {
+			counts[e.Real.String()]++
+		}
+	}
+	return counts
+}
+
+// statsInterval is how often the kernel refreshes its statistics (ip_vs_est.c), with some reserve.
+const statsInterval = 2500 * time.Millisecond
+
+// statsBase is what the statistics have counted so far, by destination. They
+// outlive the reset of a service. If it was visited before, they are waited
+// for: what was counted must be in them.
+func (s *service) statsBase(ctx context.Context, visited bool) map[lb.DestKey]uint64 {
+	if visited {
+		ginkgo.By("waiting for the director's statistics of earlier visits")
+		select {
+		case <-time.After(statsInterval):
+		case <-ctx.Done():
+			must(ctx.Err())
+		}
+	}
+	base := map[lb.DestKey]uint64{}
+	dests, err := s.st.table(ctx, s.director).Destinations(ctx, s.Spec.Key)
+	must(err)
+	for _, d := range dests {
+		base[d.DestKey] = d.Counters.Conns
+	}
+	return base
+}
+
+// statistics are the director's counts of connections since the base; they are refreshed every 2 s, so they are waited for until their sum
+// is the wanted one.
+func (r *round) statistics(ctx context.Context, want int) map[string]int {
+	var counts map[string]int
+	err := poll(ctx, settleTimeout, func() (bool, error) {
+		counts = map[string]int{}
+		sum := 0
+		dests, err := r.st.table(ctx, r.director).Destinations(ctx, r.Spec.Key)
+		for _, d := range dests {
+			name := d.DestKey.String()
+			if i := r.index(netip.AddrPortFrom(d.Addr, d.Port)); i >= 0 {
+				name = r.names[i]
+			}
+			n := int(d.Counters.Conns - r.base[d.DestKey])
+			counts[name] += n
+			sum += n
+		}
+		return sum >= want, err
+	})
+	if err != nil && counts == nil {
+		must(err)
+	}
+	return counts
+}
+
+// serverName is how the service calls the server that accepted a connection:
+// by its place in the plan, whatever it has answered.
+func (s *service) serverName(a traffic.Accepted) string {
+	for i, node := range s.RealServers {
+		if node == a.Node && s.realPort(i, s.to.Port()) == a.Local.Port() {
+			return s.names[i]
+		}
+	}
+	return a.Node
+}
+
+// accepted counts what responders have accepted since a mark, by the name that
+// the function gives; false: not counted.
+func (st *stage) accepted(ctx context.Context, since uint64, name func(traffic.Accepted) (string, bool)) map[string]int {
+	log, err := st.lab.Accepted(ctx, since)
+	must(err)
+	if log.Lost > 0 {
+		must(fmt.Errorf("the agent of lab %s forgot %d accepted connections: too many visit the lab at once", st.plan.Name, log.Lost))
+	}
+	counts := map[string]int{}
+	for _, a := range log.Entries {
+		if n, ok := name(a); ok {
+			counts[n]++
+		}
+	}
+	return counts
+}
