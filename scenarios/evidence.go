@@ -90,11 +90,6 @@ func list(ctx context.Context, n *lab.Node, line string, out io.Writer) (err err
 	}
 	defer func() { err = errors.Join(err, table.Close()) }()
 	env := ipvsadm.Env{Table: table, Names: ipvsadm.NoNames{}, Stdout: out, Stderr: out}
-	env.Conns = func() (io.ReadCloser, error) {
-		var data []byte
-		err := n.Do(func() (err error) { data, err = os.ReadFile("/proc/thread-self/net/ip_vs_conn"); return err })
-		return io.NopCloser(bytes.NewReader(data)), err
-	}
 	ipvsadm.Run(ctx, env, strings.Fields(line)) // its status says no more than its output
 	return nil
 }

@@ -67,10 +67,12 @@ func (r *round) another(ctx context.Context) (traffic.Connection, bool) {
 	return conns[0], conns[0].Outcome == traffic.Answered
 }
 
-// oneSided: the director sees no answers. That is so for all but NAT.
+// oneSided: the director sees no answers, and so only the client's side of the
+// connection (ip_vs_proto_tcp.c, TCP_DIR_INPUT_ONLY).
 func (r *round) oneSided(c traffic.Connection) bool {
+	ginkgo.GinkgoHelper()
 	i := r.destination(c)
-	return i >= 0 && (r.Spec.Destinations[i].Forward != lb.NAT || r.RealServers[i] == r.director)
+	return i >= 0 && !r.answersPass(i, c.Source.Addr())
 }
 
 // entryOf is what the director's entry for a connection must say.

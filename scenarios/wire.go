@@ -90,11 +90,11 @@ func (s *service) follow(set capture.Set, i int, c traffic.Connection) {
 	case d.Forward == lb.DR:
 		ginkgo.By("following direct routing to " + s.label(i))
 		f.direct(s.st.plannedNode(f.to))
-		f.straightBack(s.st)
+		f.straightBack(s, i)
 	case d.Forward == lb.TUN:
 		ginkgo.By("following the tunnel to " + s.label(i))
 		f.tunnel(d)
-		f.straightBack(s.st)
+		f.straightBack(s, i)
 	}
 	f.see(f.from, capture.In, f.virtual, f.client, "the client to be answered by the VIP")
 }
@@ -191,15 +191,25 @@ func (f *flow) tunnel(d lb.Destination) {
 
 // straightBack: unless the director happens to be the way to the client, it
 // must not see the answer.
-func (f *flow) straightBack(st *stage) {
+func (f *flow) straightBack(s *service, i int) {
 	ginkgo.GinkgoHelper()
-	route, err := st.node(f.to).RouteTo(f.client.Addr())
-	must(err)
-	if route.Via.IsValid() && slices.Contains(addrsOf(st.plannedNode(f.director)), route.Via) {
+	if s.answersPass(i, f.client.Addr()) {
 		note("%s reaches the client through the director, so its answers do pass there", f.to)
 		return
 	}
 	f.miss(f.director, capture.In, f.virtual, f.client, "an answer that passes the director")
+}
+
+// answersPass tells whether a real server's answers come through the director:
+// NAT's must, its own do, others only if it is the way to the client.
+func (s *service) answersPass(i int, client netip.Addr) bool {
+	ginkgo.GinkgoHelper()
+	if s.Spec.Destinations[i].Forward == lb.NAT || s.RealServers[i] == s.director {
+		return true
+	}
+	route, err := s.st.node(s.RealServers[i]).RouteTo(client)
+	must(err)
+	return route.Via.IsValid() && slices.Contains(addrsOf(s.st.plannedNode(s.director)), route.Via)
 }
 
 func addrPort(a netip.Addr, port int) netip.AddrPort { return netip.AddrPortFrom(a, uint16(port)) }

@@ -61,7 +61,7 @@ func writeSetting(path, value string) error {
 
 // prepareBase does what needs neither the host's word nor a module.
 func prepareBase() error {
-	for _, step := range []func() error{mountRun, mountTerminals, loopbackUp, raiseLimits} {
+	for _, step := range []func() error{mountRun, mountTerminals, makeNodes, loopbackUp, raiseLimits} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -110,6 +110,19 @@ func mountTerminals() error {
 		if err := os.Symlink(target, "/dev/"+name); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("fill /dev: %w", err)
 		}
+	}
+	return nil
+}
+
+// makeNodes makes the devices whose modules the kernel loads when they are
+// opened (kmod's static nodes).
+func makeNodes() error {
+	if err := os.MkdirAll("/dev/net", 0o755); err != nil {
+		return fmt.Errorf("fill /dev: %w", err)
+	}
+	err := unix.Mknod("/dev/net/tun", unix.S_IFCHR|0o666, int(unix.Mkdev(10, 200)))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make /dev/net/tun: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,59 @@
+package scenarios_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/scenarios"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+func TestMain(m *testing.M) {
+	lab.Hook()
+	os.Exit(m.Run())
+}
+
+// TestLabs puts every example and every topology of testdata to the test.
+func TestLabs(t *testing.T) {
+	needKernel(t)
+	t.Setenv("IPVSLAB_STATE", t.TempDir())
+	var targets []scenarios.Target
+	for _, pattern := range []string{"../examples/*.yaml", "testdata/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no topology is like %s (%v)", pattern, err)
+		}
+		for _, f := range files {
+			plan, _, err := topology.Open(f, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			targets = append(targets, scenarios.Target{Plan: plan})
+		}
+	}
+	passed, err := scenarios.Run(t.Context(), targets, scenarios.Options{Verbose: testing.Verbose()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !passed {
+		t.Fail()
+	}
+}
+
+// needKernel skips unless this kernel has IPVS and lets us use it, and proves
+// it by trying.
+func needKernel(t *testing.T) {
+	t.Helper()
+	names := []string{probe.NetAdmin, probe.SysAdmin, probe.Link("veth"), probe.Link("bridge"), probe.IPVS}
+	missing := probe.Only(t.Context(), names...).Missing(names...)
+	if missing == nil {
+		return
+	}
+	if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+}
