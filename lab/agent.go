@@ -55,7 +55,7 @@ func (a *agent) start(ctx context.Context, plan *topology.Plan, dir string) erro
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false) // goes with the directory
 	a.server = &http.Server{Handler: a.handler()}
-	go a.server.Serve(listener) // ends with close; a failure to accept shows on the other side
+	go func() { _ = a.server.Serve(listener) }() // ends with close; a failure to accept shows on the other side
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (b *builder) startAgent(ctx context.Context) error {
 // awaitAgent records the agent and waits for its word: "" when it serves.
 func (b *builder) awaitAgent(ctx context.Context, cmd *exec.Cmd, r *os.File, log string) error {
 	err := b.record(cmd.Process.Pid, agentWhat, log)
-	go cmd.Wait() // for as long as this process lives; nobody else reaps it
+	go func() { _ = cmd.Wait() }() // for as long as this process lives; nobody else reaps it
 	if err != nil {
 		return err
 	}
@@ -93,11 +93,12 @@ func runAgent() {
 	word := os.NewFile(reportFD, "report")
 	unix.CloseOnExec(reportFD)
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	defer stop()
-	err := serveAgent(ctx, os.Args[1], func() { word.WriteString(agentReady); word.Close() })
+	// Whoever started it reads one word or the other, or is gone.
+	say := func(s string) { _, _ = word.WriteString(s) }
+	err := serveAgent(ctx, os.Args[1], func() { say(agentReady); word.Close() })
+	stop()
 	if err != nil {
-		// Whoever started it reads one or the other.
-		word.WriteString(err.Error())
+		say(err.Error())
 		fmt.Fprintln(os.Stderr, "ipvslab agent:", err)
 		os.Exit(1)
 	}

@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/onsi/gomega"
 
 	"github.com/creack/pty"
 
@@ -75,17 +78,8 @@ func withMarker(t *testing.T, mark string) (found []string) {
 // nothingLeft waits until no process with the marker is left.
 func nothingLeft(t *testing.T, mark string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		left := withMarker(t, mark)
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("left: %s", strings.Join(left, "\n"))
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	gomega.NewWithT(t).Eventually(func() []string { return withMarker(t, mark) }).
+		WithTimeout(10 * time.Second).WithPolling(10 * time.Millisecond).Should(gomega.BeEmpty())
 }
 
 func TestSignals(t *testing.T) {
@@ -156,10 +150,8 @@ func TestInterruptedBoot(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for len(withMarker(t, mark)) < 2 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	gomega.NewWithT(t).Eventually(func() int { return len(withMarker(t, mark)) }).
+		WithTimeout(10 * time.Second).WithPolling(10 * time.Millisecond).Should(gomega.BeNumerically(">=", 2))
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Error(err)
 	}
@@ -183,7 +175,7 @@ func TestOddExecutable(t *testing.T) {
 	}
 	for _, env := range []string{"", "GUEST_TEST_PLAIN=1"} {
 		again := exec.Command(cmd.Path)
-		again.Dir, again.Env = cmd.Dir, append(cmd.Env, env, publicImage(t))
+		again.Dir, again.Env = cmd.Dir, slices.Concat(cmd.Env, []string{env, publicImage(t)})
 		if out, err := again.CombinedOutput(); err != nil || string(out) != "fine\n" {
 			t.Errorf("%s: %v, %s", env, err, out)
 		}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onsi/gomega"
+
 	"github.com/ipvslab/ipvslab/internal/guest"
 	"github.com/ipvslab/ipvslab/internal/guest/image"
 	"github.com/ipvslab/ipvslab/internal/guest/session"
@@ -330,12 +332,9 @@ func TestLabs(t *testing.T) {
 // waitGone waits until a process has ended.
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); syscall.Kill(pid, 0) == nil; {
-		if time.Now().After(deadline) {
-			t.Fatalf("process %d still runs", pid)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	gomega.NewWithT(t).Eventually(func() error { return syscall.Kill(pid, 0) }).
+		WithTimeout(20*time.Second).WithPolling(20*time.Millisecond).
+		Should(gomega.HaveOccurred(), "process %d still runs", pid)
 }
 
 // TestGuestDies: who is attached is told, and so is who comes for the lab; then nothing is left.

@@ -210,13 +210,14 @@ func (p Package) check(tree string) error {
 		}
 		return nil
 	}
-	for _, k := range inTree(tree, "cache", p.Launcher) {
-		if k.Unfit == "" {
-			return nil
-		}
-		return fmt.Errorf("the kernel in it can't be used: %s", k.Unfit)
+	kernels := inTree(tree, "cache", p.Launcher)
+	switch {
+	case len(kernels) == 0:
+		return errors.New("there is no kernel in it")
+	case len(Usable(kernels)) == 0:
+		return fmt.Errorf("the kernel in it can't be used: %s", kernels[0].Unfit)
 	}
-	return errors.New("there is no kernel in it")
+	return nil
 }
 
 // publish makes the tree visible to Find, whole, also after a power cut.

@@ -140,7 +140,7 @@ func writeFile(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // gone already if it was renamed
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Chmod(0o644)

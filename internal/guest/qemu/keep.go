@@ -32,7 +32,7 @@ func keep(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // gone already if it was renamed
 	w := bufio.NewWriterSize(f, 1<<20)
 	err = write(w)
 	if err == nil {

@@ -51,7 +51,7 @@ func buildTree(r request, fds []int) (notes []string, err error) {
 			return nil, err
 		}
 	}
-	notes = append(missing, b.attachWritable(writable)...)
+	notes = slices.Concat(missing, b.attachWritable(writable))
 	return notes, enterRoot()
 }
 

@@ -82,12 +82,12 @@ func receiveRequest(socket int) (request, []int, error) {
 	return r, fds, nil
 }
 
-func sendReply(socket int, r reply) {
+func sendReply(r reply) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // strings and a bool
 	}
-	_ = unix.Sendmsg(socket, b, nil, nil, unix.MSG_NOSIGNAL) // the host's side may be gone: then nobody waits
+	_ = unix.Sendmsg(controlFD, b, nil, nil, unix.MSG_NOSIGNAL) // the host's side may be gone: then nobody waits
 }
 
 func receiveReply(socket int) (reply, error) {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -108,7 +109,7 @@ func program() ([]unix.SockFilter, error) {
 			}
 			test = append(test, bpf.JumpIf{Cond: bpf.JumpEqual, Val: r.value, SkipFalse: 1})
 		}
-		block := append(test, refuse(r.errno))
+		block := slices.Concat(test, []bpf.Instruction{refuse(r.errno)})
 		if len(test) > 0 { // not denied: nothing else is said about this call
 			block = append(block, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 		}

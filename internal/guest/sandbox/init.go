@@ -39,7 +39,7 @@ func runInit(arg string) {
 	if err != nil {
 		fail("start %s: %v", o.Argv[0], err)
 	}
-	sendReply(controlFD, o.Answer)
+	sendReply(o.Answer)
 	go endWithHost(pid, terminate)
 	status := waitFor(pid)
 	_ = unix.Kill(-pid, unix.SIGKILL) // none may be left
@@ -50,7 +50,7 @@ func runInit(arg string) {
 }
 
 func fail(format string, args ...any) {
-	sendReply(controlFD, reply{Error: fmt.Sprintf(format, args...)})
+	sendReply(reply{Error: fmt.Sprintf(format, args...)})
 	os.Exit(1)
 }
 

@@ -85,7 +85,7 @@ func makeRequest(spec Spec) request {
 func asRefusal(what string, err error) error {
 	for _, refusal := range []error{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.ENOENT} {
 		if errors.Is(err, refusal) {
-			return fmt.Errorf("%w: %s: %v", errRefused, what, err)
+			return fmt.Errorf("%w: %s: %w", errRefused, what, err)
 		}
 	}
 	return fmt.Errorf("%s: %w", what, err)

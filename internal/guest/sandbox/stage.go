@@ -40,13 +40,13 @@ func runStage() {
 	r, fds, err := receiveRequest(controlFD)
 	if err != nil {
 		if !errors.Is(err, io.EOF) {
-			sendReply(controlFD, reply{Error: err.Error()})
+			sendReply(reply{Error: err.Error()})
 		}
 		os.Exit(1)
 	}
 	notes, err := prepare(&r, fds)
 	if err != nil {
-		sendReply(controlFD, reply{Error: err.Error(), Refused: errors.Is(err, errRefused)})
+		sendReply(reply{Error: err.Error(), Refused: errors.Is(err, errRefused)})
 		os.Exit(1)
 	}
 	answer := reply{Mode: Namespaced, Notes: notes}
@@ -62,11 +62,11 @@ func runStage() {
 		err = installFilter()
 	}
 	if err != nil {
-		sendReply(controlFD, reply{Error: err.Error()})
+		sendReply(reply{Error: err.Error()})
 		os.Exit(1)
 	}
 	err = executeInit(r, self, answer)
-	sendReply(controlFD, reply{Error: fmt.Sprintf("execute second stage: %v", err)})
+	sendReply(reply{Error: fmt.Sprintf("execute second stage: %v", err)})
 	os.Exit(1)
 }
 

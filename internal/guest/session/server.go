@@ -111,7 +111,7 @@ func (s *Server) run(control net.Conn, id string, spec Spec) {
 		in = s.input(id)
 		defer s.forget(id)
 	}
-	x := exit{}
+	var x exit
 	if err := s.prepare(&spec); err != nil {
 		x = exit{Status: 125, Error: err.Error()}
 	} else {

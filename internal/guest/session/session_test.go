@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/onsi/gomega"
 )
 
 // pair is a client and a server with a pipe between them.
@@ -211,12 +213,9 @@ func TestGone(t *testing.T) {
 			if e := <-err; !errors.Is(e, context.Canceled) {
 				t.Errorf("error %v", e)
 			}
-			for deadline := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil; {
-				if time.Now().After(deadline) {
-					t.Fatalf("process %d still runs", pid)
-				}
-				time.Sleep(5 * time.Millisecond)
-			}
+			gomega.NewWithT(t).Eventually(func() error { return syscall.Kill(pid, 0) }).
+				WithTimeout(5*time.Second).WithPolling(5*time.Millisecond).
+				Should(gomega.HaveOccurred(), "process %d still runs", pid)
 		})
 	}
 }
