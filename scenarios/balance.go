@@ -13,27 +13,45 @@ import (
 	"github.com/ipvslab/ipvslab/lb"
 )
 
-// specs makes the service's specs: those that need an answer only if there is
-// a client to ask, a real server to answer, and no scenario of the file's that
-// expects otherwise.
-func (s *service) specs() {
-	if !s.visitable() {
-		return
+// balanceSpecs makes the specs that count connections, for all services, and
+// then one that reads the kernel's statistics of them.
+func (st *stage) balanceSpecs(services []*service) {
+	for _, s := range services {
+		title := ", each connection goes where " + s.Spec.Scheduler + " sends it"
+		st.it(s.Name+": one by one"+title, func(ctx ginkgo.SpecContext) { s.balance(ctx, false) })
+		if s.transport() == lb.TCP {
+			st.it(s.Name+": held open"+title, func(ctx ginkgo.SpecContext) { s.balance(ctx, true) })
+		}
 	}
-	title := s.Name + ": "
-	s.st.it(title+"one by one, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, false) })
-	if s.transport() == lb.TCP {
-		s.st.it(title+"held open, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, true) })
+	if len(services) > 0 {
+		st.it("the directors' statistics count the same connections", st.statistics)
 	}
-	s.st.it(title+"packets are forwarded as they must be, at every hop", func(ctx ginkgo.SpecContext) { s.wire(ctx) })
-	switch {
-	case s.transport() == lb.TCP:
-		s.st.it(title+"connection entries pass through their states, and go", func(ctx ginkgo.SpecContext) { s.lifeTCP(ctx) })
-	case s.Spec.Flags&lb.OnePacket == 0:
-		s.st.it(title+"connection entries are made, and go", func(ctx ginkgo.SpecContext) { s.lifeUDP(ctx) })
-	}
-	if len(s.Marks) > 0 && !s.anonymous {
-		s.st.it(title+"every port that is marked is balanced", func(ctx ginkgo.SpecContext) { s.everyPort(ctx) })
+}
+
+// forwardSpecs makes the specs about packets and connection entries. That an
+// entry goes when its time is over takes a second, and is the same for all
+// services that are forwarded alike.
+func (st *stage) forwardSpecs(services []*service) {
+	seen := map[string]bool{}
+	for _, s := range services {
+		kind := fmt.Sprint(s.transport(), s.Spec.Family, s.Spec.Destinations[0].Forward)
+		goes := !seen[kind]
+		seen[kind] = true
+		st.it(s.Name+": packets are forwarded as they must be, at every hop", func(ctx ginkgo.SpecContext) { s.wire(ctx) })
+		switch {
+		case s.transport() == lb.TCP:
+			st.it(s.Name+": connection entries pass through their states", func(ctx ginkgo.SpecContext) { s.lifeTCP(ctx) })
+		case s.Spec.Flags&lb.OnePacket == 0:
+			st.it(s.Name+": datagrams make connection entries", func(ctx ginkgo.SpecContext) { s.lifeUDP(ctx) })
+		default:
+			goes = false
+		}
+		if goes {
+			st.it(s.Name+": connection entries go when their time is over", func(ctx ginkgo.SpecContext) { s.goes(ctx) })
+		}
+		if len(s.Marks) > 0 && !s.anonymous {
+			st.it(s.Name+": every port that is marked is balanced", func(ctx ginkgo.SpecContext) { s.everyPort(ctx) })
+		}
 	}
 }
 
@@ -44,12 +62,12 @@ func (s *service) visitable() bool {
 }
 
 // patientSpec makes the spec that takes 10 s, for one service of the run.
-func (st *stage) patientSpec() {
+func (st *stage) patientSpec(services []*service) {
 	if !st.first {
 		return
 	}
-	for _, s := range st.services {
-		if s.visitable() && s.transport() == lb.TCP {
+	for _, s := range services {
+		if s.transport() == lb.TCP {
 			st.it(s.Name+": the entry of a reset connection goes after 10 s", func(ctx ginkgo.SpecContext) { s.resetGoes(ctx) })
 			return
 		}
@@ -60,9 +78,11 @@ func (st *stage) patientSpec() {
 // witnesses with each other.
 func (s *service) balance(ctx context.Context, held bool) {
 	used := s.touched || s.st.Lab != nil
+	s.uncounted = true // until it is known what the statistics must say
 	r := s.begin(ctx, held)
 	if !held {
 		r.base = s.statsBase(ctx, used)
+		s.base, s.counted = r.base, map[string]int{}
 	}
 	s.st.capture(ctx)
 	r.open(ctx, s.visits())
@@ -79,15 +99,28 @@ func (s *service) balance(ctx context.Context, held bool) {
 	if r.model != nil {
 		r.checkCounters(ctx)
 	}
-	if held {
-		return // the statistics take 2 s: once per service is enough
+	if s.counted != nil {
+		for name, n := range want {
+			s.counted[name] += n
+		}
+		s.uncounted = false
 	}
-	ginkgo.By("waiting for the director's statistics")
-	stats := assertions.Witnesses{
-		Kernel: r.statistics(ctx, sum(want)),
-		Notes:  []string{"the kernel's witness is here its statistics (ipvsadm --stats), refreshed every 2 s"},
+}
+
+// statistics compares the kernel's statistics, which are refreshed every 2 s,
+// with the connections of all services so far.
+func (st *stage) statistics(ctx ginkgo.SpecContext) {
+	for _, s := range st.services {
+		if s.uncounted || s.counted == nil {
+			continue
+		}
+		r := &round{service: s, base: s.base}
+		stats := assertions.Witnesses{
+			Kernel: r.statistics(ctx, sum(s.counted)),
+			Notes:  []string{fmt.Sprintf("asked were the statistics of %s (ipvsadm --stats) about %s", s.director, s.Name)},
+		}
+		gomega.Expect(stats).To(assertions.AgreeOn(s.counted))
 	}
-	gomega.Expect(stats).To(assertions.AgreeOn(want))
 }
 
 func sum(counts map[string]int) (n int) {

@@ -24,6 +24,12 @@ type service struct {
 	anonymous bool
 	names     []string // who answers, by index of the destination
 	touched   bool     // visited by a spec before: the statistics don't begin at zero
+
+	// What the statistics must have counted: connections by name, since the
+	// base. Uncounted: a spec that should have said so has failed.
+	base      map[lb.DestKey]uint64
+	counted   map[string]int
+	uncounted bool
 }
 
 func newService(st *stage, p topology.Service) *service {

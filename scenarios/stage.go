@@ -47,13 +47,17 @@ func (st *stage) container() {
 		}
 	})
 	st.fabricSpecs()
-	for _, s := range st.plan.Services {
-		st.services = append(st.services, newService(st, s))
+	var visitable []*service
+	for _, p := range st.plan.Services {
+		s := newService(st, p)
+		st.services = append(st.services, s)
+		if s.visitable() {
+			visitable = append(visitable, s)
+		}
 	}
-	for _, s := range st.services {
-		s.specs()
-	}
-	st.patientSpec()
+	st.balanceSpecs(visitable)
+	st.forwardSpecs(visitable)
+	st.patientSpec(visitable)
 	for i := range st.plan.Scenarios {
 		st.ownSpec(&st.plan.Scenarios[i])
 	}
