@@ -71,14 +71,13 @@ func Run(ctx context.Context, targets []Target, o Options) (passed bool, err err
 	t := &teller{Options: o}
 	build(ctx, targets, o, t)
 	passed = ginkgo.RunSpecs(quiet{}, "ipvslab", suite, report)
-	err = t.end(passed)
 	if ctx.Err() != nil {
-		return false, errors.Join(err, ctx.Err())
+		return false, errors.Join(t.end(false), ctx.Err())
 	}
-	if t.ran == 0 && err == nil && passed {
-		err = fmt.Errorf("no spec of %d matches the focus %q", t.skipped, o.Focus)
+	if t.ran == 0 && passed {
+		return false, fmt.Errorf("no spec of %d matches the focus %q", t.skipped, o.Focus)
 	}
-	return passed, err
+	return passed, t.end(passed)
 }
 
 func absolute(path string) (string, error) {

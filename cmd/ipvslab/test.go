@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -60,7 +62,10 @@ func (a *app) test(ctx context.Context, args []string, o scenarios.Options) erro
 	if o.Keep {
 		o.Agent = lab.Detached
 	}
-	return a.run(ctx, req, func(ctx context.Context) error {
+	if err := forgetReport(o.JUnitReport); err != nil {
+		return err
+	}
+	err = a.run(ctx, req, func(ctx context.Context) error {
 		targets, err := testTargets(args, plans)
 		if err != nil {
 			return err
@@ -71,6 +76,29 @@ func (a *app) test(ctx context.Context, args []string, o scenarios.Options) erro
 		}
 		return err
 	})
+	return cmp.Or(err, checkReport(o.JUnitReport))
+}
+
+// forgetReport removes an old report: CI must not take it for the new one.
+func forgetReport(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove old JUnit report: %w", err)
+	}
+	return nil
+}
+
+// checkReport makes sure that the report is here, and not in the guest only.
+func checkReport(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("write JUnit report: %w; a guest can write the working directory and most others, but not all of /tmp", err)
+	}
+	return nil
 }
 
 // testRequest says what the labs need of a kernel. Plans are nil where the
