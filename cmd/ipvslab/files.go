@@ -10,18 +10,24 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipvslab/ipvslab/internal/launch"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
-// openPlan reads a topology file. Warnings go to standard error; mistakes are
-// one error with all of them.
+// openPlan reads a topology file and reports on it: one line for each mistake
+// and each warning. In a guest the report has been made already.
 func (a *app) openPlan(path, name string) (*topology.Plan, error) {
 	plan, problems, err := topology.Open(path, name)
-	if err != nil {
+	if err != nil && !isProblems(err) {
 		return nil, usageError{err}
 	}
-	for _, p := range problems {
-		fmt.Fprintln(a.err, p)
+	if !launch.Inside() || err != nil {
+		for _, p := range problems {
+			fmt.Fprintln(a.err, p)
+		}
+	}
+	if err != nil {
+		return nil, launch.ExitStatus(exitUsage)
 	}
 	return plan, nil
 }

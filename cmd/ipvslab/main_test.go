@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type place struct {
 	root string // short, as a socket's path has 107 bytes
 	dir  string // the working directory
 	env  []string
+	uid  int // who runs the command
 }
 
 // newPlace makes a place that must be clean again at the end of the test.
@@ -51,7 +53,7 @@ func newPlace(t testing.TB) *place {
 			t.Error(err)
 		}
 	})
-	p := &place{t: t, root: root, dir: filepath.Join(root, "work")}
+	p := &place{t: t, root: root, dir: filepath.Join(root, "work"), uid: os.Getuid()}
 	for _, dir := range []string{p.dir, p.bin(), p.runtime(), p.temp(), filepath.Join(root, "home")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -85,6 +87,9 @@ func (p *place) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(p.bin(), "ipvslab"), args...)
 	cmd.Args[0] = "ipvslab"
 	cmd.Dir, cmd.Env = p.dir, p.env
+	if p.uid != os.Getuid() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(p.uid), Gid: uint32(p.uid)}}
+	}
 	return cmd
 }
 

@@ -25,7 +25,7 @@ type KernelStatus struct {
 
 // KernelStatus explains where a lab with IPVS would run. Nothing is fetched.
 func (l *Launcher) KernelStatus(ctx context.Context) (*KernelStatus, error) {
-	in, err := choose.Gather(ctx, l.Selection, labFeatures(), inside())
+	in, err := choose.Gather(ctx, l.Selection, labFeatures(), Inside())
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (l *Launcher) Fetch(ctx context.Context, ifNeeded bool) error {
 			setting = image.UML
 		}
 	}
-	in, err := choose.Gather(ctx, setting, labFeatures(), inside())
+	in, err := choose.Gather(ctx, setting, labFeatures(), Inside())
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type Lab struct {
 // is the error, beside what could.
 func (l *Launcher) Labs(ctx context.Context) ([]Lab, error) {
 	labs, err := here()
-	if inside() {
+	if Inside() {
 		return labs, err
 	}
 	guests, gerr := l.guests()
@@ -70,7 +70,7 @@ func labsIn(ctx context.Context, g *guest.Guest) ([]Lab, error) {
 // LabNames lists the labs without asking the guests.
 func (l *Launcher) LabNames(context.Context) ([]string, error) {
 	names, err := lab.List()
-	if err != nil || inside() {
+	if err != nil || Inside() {
 		return names, err
 	}
 	guests, err := l.guests()

@@ -59,12 +59,12 @@ type Request struct {
 	Program bool
 }
 
-// inside says whether this process is in a guest already: then this kernel it is.
-func inside() bool { return os.Getenv(guest.EnvGuest) != "" }
+// Inside says whether this process is in a guest already: then this kernel it is.
+func Inside() bool { return os.Getenv(guest.EnvGuest) != "" }
 
 // Run runs native here, or the command line in a guest.
 func (l *Launcher) Run(ctx context.Context, r Request, native func(context.Context) error) error {
-	if inside() {
+	if Inside() {
 		return native(ctx)
 	}
 	for _, name := range []string{r.Lab, r.NewLab} {
