@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	guest.Hook()
 	lab.Hook()
-	testscript.Main(m, map[string]func(){"ipvslab": main})
+	testscript.Main(m, map[string]func(){"ipvslab": main, "ipvslab-without-ptrace": withoutPtrace})
 }
 
 // hostCache is where this user's kernels are, whatever HOME a test sets.
@@ -173,7 +173,7 @@ func (p *place) processes() (found []string) {
 
 // files lists what there is outside the working directory that should not be.
 func (p *place) files() (found []string) {
-	for _, pattern := range []string{p.runtime() + "/*", p.runtime() + "/*/*", p.temp() + "/*"} {
+	for _, pattern := range []string{p.runtime() + "/*", p.runtime() + "/*/*", p.temp() + "/*", p.root + "/state/labs/*"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			p.t.Fatal(err)

@@ -83,7 +83,11 @@ func (a *app) command(ctx context.Context, argv, env []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error {
+		by := interrupted(syscall.SIGTERM)
+		errors.As(context.Cause(ctx), &by)
+		return cmd.Process.Signal(syscall.Signal(by))
+	}
 	cmd.WaitDelay = 2 * time.Second
 	return exitOf(cmd.Run())
 }

@@ -67,29 +67,58 @@ func (l *Launcher) Run(ctx context.Context, r Request, native func(context.Conte
 	if Inside() {
 		return native(ctx)
 	}
+	for range retries {
+		g, here, err := l.locate(r)
+		if err != nil {
+			return err
+		}
+		if here {
+			return native(ctx)
+		}
+		if g == nil {
+			return l.anywhere(ctx, r, native)
+		}
+		err = l.attach(ctx, g, r)
+		var died *guest.DiedError
+		gone := errors.Is(err, guest.ErrNoGuest) || !r.MustExist && errors.As(err, &died)
+		if !gone {
+			return err
+		}
+		// It went away under our hands. The next look tells the user.
+	}
+	return fmt.Errorf("run in guest: %w", errUnsteady)
+}
+
+// locate finds where the request's lab is: in a guest, here, or nowhere. It
+// refuses what must be there and isn't, and the other way round.
+func (l *Launcher) locate(r Request) (g *guest.Guest, here bool, err error) {
 	for _, name := range []string{r.Lab, r.NewLab} {
 		if name == "" {
 			continue
 		}
-		g, here, err := l.find(name)
+		g, here, err = l.find(name)
 		var died *guest.DiedError
 		if errors.As(err, &died) && !r.MustExist {
 			l.note(err.Error()) // the way is clear now
 		} else if err != nil {
-			return err
+			return nil, false, err
 		}
 		switch exists := g != nil || here; {
 		case exists && name == r.NewLab && !r.Join:
-			return fmt.Errorf("bring up lab %s: %w; end it with `ipvslab down %s`, or give the new one another name with --name",
+			return nil, false, fmt.Errorf("bring up lab %s: %w; end it with `ipvslab down %s`, or give the new one another name with --name",
 				name, lab.ErrExists, name)
-		case g != nil:
-			return l.attach(ctx, g, r)
-		case here:
-			return native(ctx)
+		case exists:
+			return g, here, nil
 		case name == r.Lab && r.MustExist:
-			return fmt.Errorf("%w: %s; `ipvslab status` lists those that are up", lab.ErrNotExist, name)
+			return nil, false, fmt.Errorf("%w: %s; `ipvslab status` lists those that are up", lab.ErrNotExist, name)
 		}
 	}
+	return nil, false, nil
+}
+
+// anywhere runs native here if this kernel will do, else the command line in a
+// guest booted for it.
+func (l *Launcher) anywhere(ctx context.Context, r Request, native func(context.Context) error) error {
 	if len(r.Need) == 0 {
 		return native(ctx)
 	}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipvslab/ipvslab/internal/guest/choose"
+)
+
+// interrupted starts the command, signals it when the condition holds, and waits for its end.
+func (p *place) interrupted(s syscall.Signal, when func() bool, args ...string) result {
+	p.t.Helper()
+	cmd := p.command(args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // its status is looked at
+	}()
+	p.t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended, unless the test has failed
+	eventually(p.t, 30*time.Second, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return when()
+		}
+	}, func() string { return "it does not get so far:\n" + strings.Join(p.processes(), "\n") })
+	_ = cmd.Process.Signal(s) // it may have ended
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		_ = cmd.Process.Kill()
+		<-ended
+		p.t.Errorf("%v does not end by %v", args, s)
+	}
+	r := result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+		r.status = 128 + int(ws.Signal()) // it came before the program's first line
+	}
+	return r
+}
+
+// TestInterrupted: a signal ends each command at each stage with the shell's
+// status for it, and nothing is left.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	kernel := needKernel(t)
+	stages := map[string]func(*place) bool{
+		"at once": func(*place) bool { return true },
+		"in the boot": func(p *place) bool {
+			return strings.Contains(strings.Join(p.processes(), "\n"), "ipvslab-sandbox-")
+		},
+		"in the command": func(p *place) bool {
+			_, err := os.Stat(filepath.Join(p.dir, "began"))
+			return err == nil
+		},
+	}
+	if kernel.Decision.Launcher == choose.Host {
+		delete(stages, "in the boot")
+	}
+	const script = "echo began >began; sleep 1000"
+	commands := map[string][]string{
+		"up":          {"up", "slow.yaml"},
+		"run":         {"run", "minimal.yaml", "--", "sh", "-c", script},
+		"run in node": {"run", "--node", "client", "minimal.yaml", "--", "sh", "-c", script},
+		"kernel exec": {"kernel", "exec", "--", "sh", "-c", script},
+	}
+	for name, args := range commands {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			p.example("minimal.yaml")
+			p.slowLab()
+			for stage, when := range stages {
+				for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+					if stage != "in the command" && s == syscall.SIGTERM {
+						continue
+					}
+					_ = os.Remove(filepath.Join(p.dir, "began")) // of the last one
+					t.Logf("%v %s", s, stage)
+					r := p.interrupted(s, func() bool { return when(p) }, args...)
+					if r.status != 128+int(s) {
+						t.Errorf("%v %s: %+v", s, stage, r)
+					}
+					p.nothingLeft()
+				}
+			}
+		})
+	}
+}
+
+// slowLab is the minimal lab with a command that never gets ready.
+func (p *place) slowLab() {
+	p.t.Helper()
+	minimal, err := os.ReadFile("../../examples/minimal.yaml")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	const client = "client: {role: client, "
+	command := `run: {slow: {argv: [sh, -c, "echo began >` + p.dir + `/began; sleep 1000"], ready: {file: /nonexistent, within: 5m}}}, `
+	slow := strings.Replace(string(minimal), client, client+command, 1)
+	if err := os.WriteFile(filepath.Join(p.dir, "slow.yaml"), []byte(slow), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
