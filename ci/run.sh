@@ -30,4 +30,9 @@ export IPVSLAB_KVM="${IPVSLAB_KVM:-off}"
 
 make lint
 make race
+
+# Both launchers are tested, each with its own packaged kernel.
+make build
+bin/ipvslab kernel fetch
+bin/ipvslab --kernel qemu kernel fetch
 make test

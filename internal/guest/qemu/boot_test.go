@@ -34,6 +34,9 @@ func options(t *testing.T) guest.Options {
 		}
 		t.Skip(what)
 	}
+	if err := qemu.CheckStatic("/proc/self/exe"); errors.Is(err, qemu.ErrDynamic) {
+		lacks(err)
+	}
 	if _, err := image.FindQEMU(""); errors.Is(err, image.ErrNoEmulator) {
 		lacks(err)
 	} else if err != nil {

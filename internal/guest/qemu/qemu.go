@@ -105,6 +105,9 @@ func (l Launcher) prepare(spec machine.Spec) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
+	if err := CheckStatic(spec.Init); err != nil {
+		return parts{}, err
+	}
 	initramfs, err := makeInitramfs(l.Cache, spec.Init, plan.Files)
 	if err != nil {
 		return parts{}, err
