@@ -138,9 +138,10 @@ func (r *round) checkPicks() map[string]int {
 		note("%s: nobody can predict what %s picks; only the witnesses are compared", r.Name, r.Spec.Scheduler)
 		return nil
 	}
+	doubts := r.doubts()
 	before := fmt.Sprintf("service %s, scheduler %s, as planned (newest first): %s", r.Name, r.Spec.Scheduler, r.modelState())
 	picks := r.predicted()
-	gomega.Expect(r.observed()).To(assertions.FollowPrediction(r.labels(picks), before, "afterwards the model has: "+r.modelState()))
+	gomega.Expect(r.observed()).To(assertions.FollowPrediction(r.labels(picks), doubts, before, "afterwards the model has: "+r.modelState()))
 	want := map[string]int{}
 	for _, i := range picks {
 		if i >= 0 {
@@ -148,6 +149,20 @@ func (r *round) checkPicks() map[string]int {
 		}
 	}
 	return want
+}
+
+// doubts says what else was seen that bears on the picks.
+func (r *round) doubts() string {
+	past := 0
+	for _, c := range r.conns {
+		if _, ok := r.entries[c.Source]; !ok && c.Outcome == traffic.Answered {
+			past++
+		}
+	}
+	if past == 0 || r.Spec.Flags&lb.OnePacket != 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s has no entry of %d connections that were answered: they went past it; who answers ARP for %s?", r.director, past, r.to.Addr())
 }
 
 // modelState is the model's destinations on a line.

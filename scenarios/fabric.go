@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/onsi/ginkgo/v2"
-	"github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 
 	"github.com/ipvslab/ipvslab/assertions"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
@@ -32,6 +32,7 @@ func (st *stage) fabricSpecs() {
 }
 
 func (st *stage) links(ginkgo.SpecContext) {
+	var all []error
 	for i := range st.plan.Nodes {
 		n := &st.plan.Nodes[i]
 		state, err := readNode(st.node(n.Name))
@@ -45,21 +46,34 @@ func (st *stage) links(ginkgo.SpecContext) {
 			wrong = append(wrong, state.checkRoute(r))
 		}
 		if err := errors.Join(wrong...); err != nil {
-			ginkgo.Fail(fmt.Sprintf("node %s is not as planned:\n%v", n.Name, err))
+			all = append(all, fmt.Errorf("node %s is not as planned:\n%w", n.Name, err))
 		}
 	}
+	must(errors.Join(all...))
 }
 
 func (st *stage) sysctls(ginkgo.SpecContext) {
+	var wrong []error
 	for i := range st.plan.Nodes {
 		n := st.node(st.plan.Nodes[i].Name)
 		for _, s := range st.plan.Nodes[i].Sysctls {
 			if s.Optional && missing(n, s.Key) {
 				continue
 			}
-			gomega.Expect(n).To(assertions.HaveSysctl(s.Key, s.Value))
+			wrong = append(wrong, mismatch(n, assertions.HaveSysctl(s.Key, s.Value)))
 		}
 	}
+	must(errors.Join(wrong...))
+}
+
+// mismatch is a matcher's verdict as an error, for specs that say all that is
+// wrong at once.
+func mismatch(actual any, m types.GomegaMatcher) error {
+	ok, err := m.Match(actual)
+	if err == nil && !ok {
+		err = errors.New(m.FailureMessage(actual))
+	}
+	return err
 }
 
 func missing(n *lab.Node, key string) bool {
@@ -94,6 +108,7 @@ func listensAt(n *topology.Node, r topology.Responder) netip.Addr {
 
 // planned compares whole tables, also those of directors that have nothing to do.
 func (st *stage) planned(ctx ginkgo.SpecContext) {
+	var wrong []error
 	for _, n := range st.plan.Nodes {
 		var want []lb.Service
 		for _, s := range st.plan.Services {
@@ -106,6 +121,9 @@ func (st *stage) planned(ctx ginkgo.SpecContext) {
 		}
 		have, err := st.table(ctx, n.Name).List(ctx)
 		must(err)
-		gomega.Expect(have).To(assertions.HoldServices(want...), "director %s", n.Name)
+		if err := mismatch(have, assertions.HoldServices(want...)); err != nil {
+			wrong = append(wrong, fmt.Errorf("director %s: %w", n.Name, err))
+		}
 	}
+	must(errors.Join(wrong...))
 }

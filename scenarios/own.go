@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -61,7 +62,7 @@ func (s *service) play(ctx context.Context, own *topology.Scenario) {
 	spec := specOfTraffic(own.Traffic, s.to)
 	spec.ConnectOnly = s.anonymous && spec.Protocol == traffic.TCP
 	r.drive(ctx, spec, own.Traffic.Connections)
-	checkOutcomes(r.conns, own.Expect.Outcome)
+	checkOutcomes(r.conns, own.Expect.Outcome, r.entries)
 	if own.Expect.Outcome != string(traffic.Answered) {
 		return
 	}
@@ -90,14 +91,18 @@ func (r *round) drive(ctx context.Context, spec traffic.Spec, n int) {
 	r.readEntries(ctx)
 }
 
-// checkOutcomes expects the same of all connections.
-func checkOutcomes(conns []traffic.Connection, want string) {
+// checkOutcomes expects the same of all connections. The director's entries, if
+// it was asked, say who had the example.
+func checkOutcomes(conns []traffic.Connection, want string, entries map[netip.AddrPort]lb.Conn) {
 	ginkgo.GinkgoHelper()
 	wrong, example := 0, ""
 	for _, c := range conns {
 		if string(c.Outcome) != want {
 			wrong++
-			example = fmt.Sprintf("connection %d from %s: %s %s %s", c.Index+1, c.Source, c.Outcome, c.Kind, c.Identity)
+			example = strings.TrimSpace(fmt.Sprintf("connection %d from %s: %s %s %s", c.Index+1, c.Source, c.Outcome, c.Kind, c.Identity))
+			if e, ok := entries[c.Source]; ok {
+				example += ", which the director had sent on to " + e.Real.String()
+			}
 		}
 	}
 	if wrong > 0 {
@@ -118,7 +123,9 @@ func (r *round) checkExpectation(ctx context.Context, own *topology.Scenario) {
 	case x.Predicted && r.model != nil:
 		want = map[string]int{}
 		for _, i := range r.predicted() {
-			want[r.names[max(i, 0)]]++
+			if i >= 0 {
+				want[r.names[i]]++
+			}
 		}
 	}
 	w := r.witnesses(ctx)
@@ -145,7 +152,7 @@ func (st *stage) visitAddress(ctx context.Context, own *topology.Scenario) {
 	ginkgo.By(fmt.Sprintf("opening %d connections from %s to %s", own.Traffic.Connections, own.From, to))
 	res, err := traffic.Run(ctx, st.node(own.From).Do, specOfTraffic(own.Traffic, to))
 	must(err)
-	checkOutcomes(res.Connections, own.Expect.Outcome)
+	checkOutcomes(res.Connections, own.Expect.Outcome, nil)
 	if own.Expect.Outcome != string(traffic.Answered) {
 		return
 	}

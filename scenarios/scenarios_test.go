@@ -13,6 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	lab.Hook()
+	planted() // ends this process if it is one of TestPlantedDefects'
 	os.Exit(m.Run())
 }
 

@@ -113,7 +113,7 @@ func specOf(r ginkgo.SpecReport) Spec {
 	}
 	s.Message = strings.TrimRight(r.Failure.Message, "\n")
 	if r.Failure.ForwardedPanic != "" {
-		s.Message += ": " + r.Failure.ForwardedPanic
+		s.Message += ": " + r.Failure.ForwardedPanic + "\n" + r.Failure.Location.FullStackTrace
 	}
 	for _, e := range r.AdditionalFailures {
 		s.Message += "\nand then: " + e.Failure.Message

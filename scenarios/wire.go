@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -25,7 +26,7 @@ func (s *service) wire(ctx context.Context) {
 		r.open(ctx, 1)
 		c := r.conns[len(r.conns)-1]
 		if c.Outcome != traffic.Answered && c.Outcome != traffic.Refused {
-			ginkgo.Fail(fmt.Sprintf("connection %d from %s to %s got no answer: %s %s", n+1, c.Source, s.to, c.Outcome, c.Kind))
+			r.unanswered(set, c)
 		}
 		if i := r.destination(c); i >= 0 {
 			if _, ok := seen[i]; !ok {
@@ -41,6 +42,21 @@ func (s *service) wire(ctx context.Context) {
 			s.follow(set, i, c)
 		}
 	}
+}
+
+// unanswered fails at the hop behind which nothing was seen of the connection.
+func (r *round) unanswered(set capture.Set, c traffic.Connection) {
+	ginkgo.GinkgoHelper()
+	if i := r.destination(c); i >= 0 {
+		r.follow(set, i, c)
+	}
+	f := flow{client: c.Source, set: set}
+	var lines []string
+	for _, p := range f.mine() {
+		lines = append(lines, "\n    "+p.String())
+	}
+	ginkgo.Fail(fmt.Sprintf("connection %d from %s to %s got no answer: %s %s; captured of it were:%s",
+		c.Index+1, c.Source, r.to, c.Outcome, c.Kind, strings.Join(lines[:min(len(lines), 20)], "")))
 }
 
 func (s *service) usable() (n int) {
