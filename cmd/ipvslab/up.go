@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,6 +75,8 @@ func newDown(a *app) *cobra.Command {
 }
 
 func (a *app) down(ctx context.Context, name string) error {
+	slow := time.AfterFunc(patience, func() { fmt.Fprintf(a.err, "ipvslab: ending lab %s, or waiting for whoever works on it ...\n", name) })
+	defer slow.Stop()
 	found, err := lab.Down(ctx, name)
 	if err != nil {
 		return err

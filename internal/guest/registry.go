@@ -150,6 +150,9 @@ func List() (live []*Guest, dead []*DiedError, err error) {
 		errs = append(errs, err)
 	}
 	for _, e := range entries {
+		if sweepReservation(root, e.Name()) {
+			continue
+		}
 		path := filepath.Join(root, e.Name())
 		i, err := readInfo(path)
 		if unborn(e.Name()) {

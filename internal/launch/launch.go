@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/ipvslab/ipvslab/internal/guest"
 	"github.com/ipvslab/ipvslab/internal/guest/choose"
@@ -66,6 +67,16 @@ func Inside() bool { return os.Getenv(guest.EnvGuest) != "" }
 func (l *Launcher) Run(ctx context.Context, r Request, native func(context.Context) error) error {
 	if Inside() {
 		return native(ctx)
+	}
+	if r.NewLab != "" && r.Background {
+		// Guests don't know of each other: two could make labs of one name at once.
+		done := l.slow("waiting for another process that makes lab " + r.NewLab)
+		release, err := guest.Reserve(ctx, r.NewLab)
+		done()
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
 	for range retries {
 		g, here, err := l.locate(r)
@@ -195,6 +206,13 @@ func (l *Launcher) status(s int, err error) error {
 		return ExitStatus(s)
 	}
 	return nil
+}
+
+// slow tells what is waited for, if it takes longer than a person waits
+// without wondering, until the function returned is called.
+func (l *Launcher) slow(what string) (done func()) {
+	timer := time.AfterFunc(time.Second, func() { l.note(what + " ...") })
+	return func() { timer.Stop() }
 }
 
 func (l *Launcher) note(s string) { fmt.Fprintln(l.Err, "ipvslab:", s) }
