@@ -25,7 +25,11 @@ import (
 func TestMain(m *testing.M) {
 	guest.Hook()
 	lab.Hook()
-	testscript.Main(m, map[string]func(){"ipvslab": main, "ipvslab-without-ptrace": withoutPtrace})
+	commands := map[string]func(){"ipvslab": main, "ipvslab-without-ptrace": withoutPtrace}
+	for name := range programs {
+		commands[name] = main
+	}
+	testscript.Main(m, commands)
 }
 
 // hostCache is where this user's kernels are, whatever HOME a test sets.
