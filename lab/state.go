@@ -96,7 +96,7 @@ func root() string {
 // List names the labs that are recorded, half-made ones included, in alphabetical order.
 func List() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(root(), "labs"))
-	if errors.Is(err, fs.ErrNotExist) {
+	if absent(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -111,13 +111,19 @@ func List() ([]string, error) {
 	return names, nil
 }
 
+// absent says that an error means: nothing there. Root's labs are not there for
+// an ordinary user, who could do nothing with them.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0
+}
+
 func readState(name string) (*state, string, error) {
 	if !nameForm.MatchString(name) {
 		return nil, "", fmt.Errorf("%w: %q can't be a lab's name", ErrNotExist, name)
 	}
 	path := labPath(name)
 	data, err := os.ReadFile(stateFile(path))
-	if errors.Is(err, fs.ErrNotExist) {
+	if absent(err) {
 		return nil, path, ErrNotExist
 	}
 	if err != nil {
@@ -165,7 +171,7 @@ func openDir(ctx context.Context, name string, create bool) (*stateDir, error) {
 		if errors.Is(err, fs.ErrNotExist) && create {
 			continue // removed between two lines by a `down`
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		if !create && absent(err) {
 			return nil, ErrNotExist
 		}
 		if err != nil {
