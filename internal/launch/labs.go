@@ -30,6 +30,14 @@ func (l *Launcher) Labs(ctx context.Context) ([]Lab, error) {
 	err = errors.Join(err, gerr)
 	for _, g := range guests {
 		in, gerr := labsIn(ctx, g)
+		var died *guest.DiedError
+		switch {
+		case errors.Is(gerr, guest.ErrNoGuest):
+			continue // it has just ended, as it should
+		case errors.As(gerr, &died):
+			l.note(died.Error())
+			continue
+		}
 		labs, err = append(labs, in...), errors.Join(err, gerr)
 	}
 	slices.SortFunc(labs, func(a, b Lab) int { return cmp.Compare(a.Name, b.Name) })
