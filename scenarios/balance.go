@@ -14,17 +14,18 @@ import (
 )
 
 // balanceSpecs makes the specs that count connections, for all services, and
-// then one that reads the kernel's statistics of them.
+// between them one that reads the kernel's statistics, which lag behind by 2 s.
 func (st *stage) balanceSpecs(services []*service) {
 	for _, s := range services {
-		title := ", each connection goes where " + s.Spec.Scheduler + " sends it"
-		st.it(s.Name+": one by one"+title, func(ctx ginkgo.SpecContext) { s.balance(ctx, false) })
-		if s.transport() == lb.TCP {
-			st.it(s.Name+": held open"+title, func(ctx ginkgo.SpecContext) { s.balance(ctx, true) })
-		}
+		st.it(s.Name+": one by one, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, false) })
 	}
 	if len(services) > 0 {
 		st.it("the directors' statistics count the same connections", st.statistics)
+	}
+	for _, s := range services {
+		if s.transport() == lb.TCP {
+			st.it(s.Name+": held open, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, true) })
+		}
 	}
 }
 
@@ -77,13 +78,10 @@ func (st *stage) patientSpec(services []*service) {
 // balance visits the service and compares each pick with the model's, and the
 // witnesses with each other.
 func (s *service) balance(ctx context.Context, held bool) {
-	used := s.touched || s.st.Lab != nil
-	s.uncounted = true // until it is known what the statistics must say
-	r := s.begin(ctx, held)
 	if !held {
-		r.base = s.statsBase(ctx, used)
-		s.base, s.counted = r.base, map[string]int{}
+		s.settleStatistics(ctx)
 	}
+	r := s.begin(ctx, held)
 	s.st.capture(ctx)
 	r.open(ctx, s.visits())
 	want := r.checkPicks()
@@ -99,22 +97,17 @@ func (s *service) balance(ctx context.Context, held bool) {
 	if r.model != nil {
 		r.checkCounters(ctx)
 	}
-	if s.counted != nil {
-		for name, n := range want {
-			s.counted[name] += n
-		}
-		s.uncounted = false
-	}
+	s.counted = want
 }
 
-// statistics compares the kernel's statistics, which are refreshed every 2 s,
-// with the connections of all services so far.
+// statistics compares the kernel's statistics of each service with what the
+// witnesses have agreed on.
 func (st *stage) statistics(ctx ginkgo.SpecContext) {
 	for _, s := range st.services {
-		if s.uncounted || s.counted == nil {
+		if s.counted == nil {
 			continue
 		}
-		r := &round{service: s, base: s.base}
+		r := &round{service: s}
 		stats := assertions.Witnesses{
 			Kernel: r.statistics(ctx, sum(s.counted)),
 			Notes:  []string{fmt.Sprintf("asked were the statistics of %s (ipvsadm --stats) about %s", s.director, s.Name)},

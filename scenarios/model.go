@@ -25,7 +25,7 @@ func modelled(scheduler string) bool {
 
 // model is the service as planned, in the order in which the kernel was given
 // the destinations, with the rules of this kernel.
-func (s *service) model(ctx context.Context, have lb.Service) *oracle.Model {
+func (s *service) model(have lb.Service) *oracle.Model {
 	v := oracle.Variant{}
 	if s.needsVariant() {
 		var err error

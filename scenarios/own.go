@@ -50,12 +50,12 @@ func (s *service) play(ctx context.Context, own *topology.Scenario) {
 	as := *s
 	as.from, as.protocol = own.From, own.Traffic.Protocol
 	r := &round{service: &as, held: own.Traffic.Hold}
-	have := s.reset(ctx)
 	if s.Spec.Flags&lb.OnePacket != 0 {
-		r.base = s.statsBase(ctx, true)
+		s.settleStatistics(ctx) // they are the kernel's only witness
 	}
+	have := s.reset(ctx)
 	if own.Expect.Predicted && s.predictable() {
-		r.model = s.model(ctx, have)
+		r.model = s.model(have)
 	}
 	s.st.capture(ctx)
 	r.since = s.st.mark(ctx)

@@ -22,8 +22,8 @@ const (
 )
 
 // reset gives the service the state of one that was just added: no connection
-// entries, no persistence, live counters at zero, a scheduler that begins. (The
-// statistics go on; see statsBase.) Without that its destinations would come back from the kernel's trash with what they
+// entries, no persistence, live counters at zero, a scheduler that begins. (For the
+// statistics see settleStatistics.) Without that its destinations would come back from the kernel's trash with what they
 // had (ip_vs_ctl.c, ip_vs_trash_get_dest). It is put back as it was in the
 // table; which is returned.
 func (s *service) reset(ctx context.Context) lb.Service {

@@ -35,7 +35,6 @@ type round struct {
 	conns   []traffic.Connection
 	entries map[netip.AddrPort]lb.Conn // the director's, by client
 	model   *oracle.Model
-	base    map[lb.DestKey]uint64 // connections in the statistics before
 }
 
 // visits is how many connections show the distribution: the weights twice.
@@ -63,7 +62,7 @@ func (s *service) begin(ctx context.Context, held bool) *round {
 	r := &round{service: s, held: held}
 	have := s.reset(ctx)
 	if s.predictable() {
-		r.model = s.model(ctx, have)
+		r.model = s.model(have)
 	}
 	r.since = s.st.mark(ctx)
 	spec := traffic.Spec{Protocol: s.protocol, To: s.to, Timeout: visitTimeout, Hold: held, ConnectOnly: s.anonymous}

@@ -1,6 +1,8 @@
 package scenarios_test
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,7 +16,29 @@ import (
 func TestMain(m *testing.M) {
 	lab.Hook()
 	planted() // ends this process if it is one of TestPlantedDefects'
+	if len(os.Args) == 3 && os.Args[1] == ownServer {
+		fmt.Fprintln(os.Stderr, http.ListenAndServe(":"+os.Args[2], http.NotFoundHandler()))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
+}
+
+// ownServer is a program in a topology of testdata whose part this test's binary plays.
+const ownServer = "own-server"
+
+func playOwnServer(t *testing.T, plan *topology.Plan) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range plan.Nodes {
+		for i, c := range n.Commands {
+			if c.Argv[0] == ownServer {
+				n.Commands[i].Argv = append([]string{self}, c.Argv...)
+			}
+		}
+	}
 }
 
 // TestLabs puts every example and every topology of testdata to the test.
@@ -32,6 +56,7 @@ func TestLabs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			playOwnServer(t, plan)
 			targets = append(targets, scenarios.Target{Plan: plan})
 		}
 	}

@@ -23,13 +23,10 @@ type service struct {
 	// handshake is the answer then, and client and servers are no witnesses.
 	anonymous bool
 	names     []string // who answers, by index of the destination
-	touched   bool     // visited by a spec before: the statistics don't begin at zero
+	touched   bool     // visited by a spec before: the statistics may lag behind
 
-	// What the statistics must have counted: connections by name, since the
-	// base. Uncounted: a spec that should have said so has failed.
-	base      map[lb.DestKey]uint64
-	counted   map[string]int
-	uncounted bool
+	// counted are the connections, by name, that the statistics must hold; nil: unknown.
+	counted map[string]int
 }
 
 func newService(st *stage, p topology.Service) *service {

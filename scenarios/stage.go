@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +24,7 @@ type stage struct {
 	ctx      context.Context // of the whole run
 	plan     *topology.Plan
 	services []*service
+	settled  bool     // the statistics hold what came before the test
 	first    bool     // of the run: has the specs that need not be repeated
 	lab      *lab.Lab // nil until it is up
 	captures capture.Set
@@ -122,14 +122,10 @@ func (st *stage) table(ctx context.Context, director string) *ipvs.Table {
 	return t
 }
 
-// capture begins to capture on every planned interface of the named nodes (all
-// if none is named), until the spec ends.
-func (st *stage) capture(ctx context.Context, nodes ...string) capture.Set {
+// capture begins to capture on every planned interface, until the spec ends.
+func (st *stage) capture(ctx context.Context) capture.Set {
 	var points []capture.Point
 	for _, n := range st.lab.Nodes() {
-		if len(nodes) > 0 && !slices.Contains(nodes, n.Name()) {
-			continue
-		}
 		for _, i := range n.Plan().Interfaces {
 			if i.Kind == topology.VethIface && !i.Down {
 				points = append(points, capture.Point{Enter: n.Do, Options: capture.Options{Node: n.Name(), Interface: i.Name}})

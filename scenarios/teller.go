@@ -40,7 +40,8 @@ type teller struct {
 	Options
 	summary      Summary
 	lab          string
-	ran, skipped int
+	ran, skipped int // skipped: out of focus
+	notRun       int // because their lab could not be brought up, or the run was ended
 	failed       []Spec
 	began        time.Time
 }
@@ -55,6 +56,11 @@ func (t *teller) tell(r ginkgo.SpecReport) {
 		return
 	}
 	s := specOf(r)
+	if r.State.Is(types.SpecStateSkipped) {
+		t.summary.Specs = append(t.summary.Specs, s)
+		t.notRun++
+		return
+	}
 	t.ran++
 	t.summary.Specs = append(t.summary.Specs, s)
 	if r.Failed() {
@@ -68,11 +74,8 @@ func (t *teller) tell(r ginkgo.SpecReport) {
 		fmt.Fprintf(t.Out, "%s\n", t.paint("1", s.Lab))
 	}
 	mark, sgr := "ok  ", "32"
-	switch {
-	case r.Failed():
+	if r.Failed() {
 		mark, sgr = "FAIL", "31"
-	case r.State.Is(types.SpecStateSkipped):
-		mark, sgr = "----", "33"
 	}
 	fmt.Fprintf(t.Out, "  %s  %s  %s\n", t.paint(sgr, mark), s.Name, t.paint("2", fmt.Sprintf("(%.2f s)", s.Seconds)))
 	for _, n := range s.Notes {
@@ -147,6 +150,9 @@ func (t *teller) end(passed bool) error {
 	fmt.Fprintf(t.Out, "%s %d of %d specs in %.1f s:\n", t.paint("31", "FAILED:"), len(t.failed), t.ran, t.summary.Seconds)
 	for _, s := range t.failed {
 		fmt.Fprintf(t.Out, "  %s: %s\n", s.Lab, s.Name)
+	}
+	if t.notRun > 0 {
+		fmt.Fprintf(t.Out, "  %d more could not be run\n", t.notRun)
 	}
 	return nil
 }

@@ -81,25 +81,23 @@ func (r *round) kernelCount(ctx context.Context) map[string]int {
 // statsInterval is how often the kernel refreshes its statistics (ip_vs_est.c), with some reserve.
 const statsInterval = 2500 * time.Millisecond
 
-// statsBase is what the statistics have counted so far, by destination. They
-// outlive the reset of a service. If it was visited before, they are waited
-// for: what was counted must be in them.
-func (s *service) statsBase(ctx context.Context, visited bool) map[lb.DestKey]uint64 {
-	if visited {
-		ginkgo.By("waiting for the director's statistics of earlier visits")
-		select {
-		case <-time.After(statsInterval):
-		case <-ctx.Done():
-			must(ctx.Err())
-		}
+// settleStatistics waits until the statistics hold all earlier visits, if there
+// may be any. The reset that follows then sets them to zero: of a destination
+// that comes back from the trash the kernel takes off what it had counted at
+// the last refresh (ip_vs_ctl.c, __ip_vs_update_dest).
+func (s *service) settleStatistics(ctx context.Context) {
+	ginkgo.GinkgoHelper()
+	joined := s.st.Lab != nil && !s.st.settled
+	s.st.settled = true
+	if !joined && !s.touched {
+		return
 	}
-	base := map[lb.DestKey]uint64{}
-	dests, err := s.st.table(ctx, s.director).Destinations(ctx, s.Spec.Key)
-	must(err)
-	for _, d := range dests {
-		base[d.DestKey] = d.Counters.Conns
+	ginkgo.By("waiting for the director's statistics of earlier visits")
+	select {
+	case <-time.After(statsInterval):
+	case <-ctx.Done():
+		must(ctx.Err())
 	}
-	return base
 }
 
 // statistics are the director's counts of connections since the base; they are refreshed every 2 s, so they are waited for until their sum
@@ -115,7 +113,7 @@ func (r *round) statistics(ctx context.Context, want int) map[string]int {
 			if i := r.index(netip.AddrPortFrom(d.Addr, d.Port)); i >= 0 {
 				name = r.names[i]
 			}
-			n := int(d.Counters.Conns - r.base[d.DestKey])
+			n := int(d.Counters.Conns)
 			counts[name] += n
 			sum += n
 		}

@@ -1,0 +1,143 @@
+package scenarios
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+func dest(addr string, port uint16, weight int32) lb.Destination {
+	return lb.Destination{DestKey: lb.DestKey{Addr: netip.MustParseAddr(addr), Port: port}, Weight: weight}
+}
+
+func TestVisits(t *testing.T) {
+	for want, weights := range map[int][]int32{
+		4:  {1, 1},
+		12: {1, 2, 3},
+		6:  {0, 0, 0},        // twice each, whatever the weights
+		10: {10, 20, 20},     // by their greatest common divisor
+		40: {100, 101, 1000}, // bounded
+	} {
+		s := &service{}
+		for _, w := range weights {
+			s.Spec.Destinations = append(s.Spec.Destinations, lb.Destination{Weight: w})
+		}
+		if got := s.visits(); got != want {
+			t.Errorf("weights %v: %d visits, want %d", weights, got, want)
+		}
+	}
+}
+
+// Planned destinations are compared in the kernel's order; what it lacks comes last.
+func TestInOrder(t *testing.T) {
+	a, b, c := dest("10.0.0.1", 80, 1), dest("10.0.0.2", 80, 1), dest("10.0.0.3", 80, 1)
+	got := inOrder([]lb.Destination{a, b, c}, []lb.Destination{c, a})
+	if diff := cmp.Diff([]string{c.DestKey.String(), a.DestKey.String(), b.DestKey.String()}, keys(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func keys(ds []lb.Destination) []string {
+	var out []string
+	for _, d := range ds {
+		out = append(out, d.DestKey.String())
+	}
+	return out
+}
+
+// A destination with thresholds is added without, then edited: that clears its mark.
+func TestStepsToAdd(t *testing.T) {
+	plain, bounded := dest("10.0.0.1", 80, 1), dest("10.0.0.1", 80, 1)
+	bounded.Upper, bounded.Lower = 5, 2
+	if got := stepsToAdd(plain); len(got) != 1 || got[0] != plain {
+		t.Errorf("got %v", got)
+	}
+	if got := stepsToAdd(bounded); len(got) != 2 || got[0] != plain || got[1] != bounded {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Which entries are a service's: those to its address, or to its marks.
+func TestServes(t *testing.T) {
+	vip := netip.MustParseAddr("10.0.0.100")
+	web := &service{Service: topology.Service{Spec: lb.Service{Key: lb.AddrKey(lb.TCP, vip, 80)}}}
+	marked := &service{Service: topology.Service{
+		Spec:  lb.Service{Key: lb.MarkKey(7, lb.IPv4)},
+		Marks: []topology.Mark{{Protocol: lb.TCP, Addr: vip, First: 8000, Last: 8003}},
+	}}
+	conn := func(p lb.Protocol, virtual, state string) lb.Conn {
+		return lb.Conn{Protocol: p, Client: netip.MustParseAddrPort("10.0.0.2:5000"), Virtual: netip.MustParseAddrPort(virtual), State: state}
+	}
+	template := conn(lb.TCP, "10.0.0.100:80", "NONE")
+	template.Client = netip.MustParseAddrPort("10.0.0.2:0")
+	markTemplate := conn(0, "0.0.0.7:0", "NONE")
+	markTemplate.Client = template.Client
+	for _, c := range []struct {
+		conn        lb.Conn
+		web, marked bool
+	}{
+		{conn(lb.TCP, "10.0.0.100:80", "ESTABLISHED"), true, false},
+		{conn(lb.UDP, "10.0.0.100:80", "UDP"), false, false},
+		{conn(lb.TCP, "10.0.0.101:80", "ESTABLISHED"), false, false},
+		{conn(lb.TCP, "10.0.0.100:8003", "ESTABLISHED"), false, true},
+		{conn(lb.TCP, "10.0.0.100:8004", "ESTABLISHED"), false, false},
+		{template, true, false},
+		{markTemplate, false, true},
+	} {
+		if got := web.serves(c.conn); got != c.web {
+			t.Errorf("%v of web: %t", c.conn, got)
+		}
+		if got := marked.serves(c.conn); got != c.marked {
+			t.Errorf("%v of the mark: %t", c.conn, got)
+		}
+	}
+}
+
+// Two destinations that answer alike are told apart by their addresses.
+func TestLabels(t *testing.T) {
+	s := &service{names: []string{"a", "b", "a"}}
+	s.Spec.Destinations = []lb.Destination{dest("10.0.0.1", 80, 1), dest("10.0.0.2", 80, 1), dest("10.0.0.1", 81, 1)}
+	if diff := cmp.Diff([]string{"a@10.0.0.1:80", "b", "a@10.0.0.1:81"}, []string{s.label(0), s.label(1), s.label(2)}); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFileName(t *testing.T) {
+	if got, want := fileName("scenario: two words/and more"), "scenario-two-words-and-more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What a reader sees of a verdict.
+func TestTeller(t *testing.T) {
+	report := func(name string, state types.SpecState, message string) types.SpecReport {
+		r := types.SpecReport{ContainerHierarchyTexts: []string{"labs", "minimal"}, LeafNodeText: name, LeafNodeType: types.NodeTypeIt, State: state}
+		r.Failure.Message = message
+		return r
+	}
+	var out bytes.Buffer
+	tl := &teller{Options: Options{Out: &out}}
+	tl.tell(report("works", types.SpecStatePassed, ""))
+	tl.tell(report("breaks", types.SpecStateFailed, "expected this\ngot that"))
+	tl.tell(report("out of focus", types.SpecStateSkipped, ""))
+	tl.tell(report("after a failure", types.SpecStateSkipped, "skipped because the lab is not up"))
+	if err := tl.end(false); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for _, want := range []string{
+		"minimal\n  ok    works  (0.00 s)\n", "  FAIL  breaks  (0.00 s)\n        expected this\n        got that\n",
+		"FAILED: 1 of 2 specs", "  minimal: breaks\n", "  1 more could not be run\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in:\n%s", want, text)
+		}
+	}
+}
