@@ -26,7 +26,8 @@ func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
 	if st.Boot != bootID() {
 		return nil // another kernel's; nothing of it can be here
 	}
-	spaces, err := present(st.Namespaces)
+	spaces, release, err := present(st.Namespaces)
+	defer release()
 	errs := []error{err}
 	if err := notInside(spaces); err != nil {
 		return err
@@ -46,9 +47,13 @@ func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
 	return errors.Join(errs...)
 }
 
-// present finds which of the namespaces there are.
-func present(names []string) (map[netns.ID]string, error) {
-	spaces := map[netns.ID]string{}
+// present finds which of the namespaces there are. Until they are released they
+// stay, also without name and process: the kernel would give their numbers to
+// the next namespace that anybody makes, and whoever is in it would be taken
+// for an inhabitant of the lab (fs/proc/generic.c, proc_alloc_inum).
+func present(names []string) (spaces map[netns.ID]string, release func(), err error) {
+	spaces = map[netns.ID]string{}
+	var held []*netns.NS
 	var errs []error
 	for _, name := range names {
 		ns, err := netns.Open(name)
@@ -60,9 +65,14 @@ func present(names []string) (map[netns.ID]string, error) {
 			continue
 		}
 		spaces[ns.ID()] = name
-		ns.Close() // opened for reading, nothing to lose
+		held = append(held, ns)
 	}
-	return spaces, errors.Join(errs...)
+	release = func() {
+		for _, ns := range held {
+			ns.Close() // opened for reading, nothing to lose
+		}
+	}
+	return spaces, release, errors.Join(errs...)
 }
 
 // notInside refuses to kill whoever asks: a command that runs in the lab, or a
