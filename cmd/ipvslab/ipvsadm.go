@@ -32,6 +32,7 @@ func newIpvsadm(a *app) *cobra.Command {
 		Example:            "  ipvslab ipvsadm master -Ln\n  ipvslab ipvsadm article/master -A -t 192.168.1.117:8080 -s rr",
 		DisableFlagParsing: true, // they are ipvsadm's
 		Args:               cobra.MinimumNArgs(1),
+		ValidArgsFunction:  a.completeNodes(new(string)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if args[0] == "--help" || args[0] == "-h" {
 				return c.Help()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,9 @@ func newTraffic(a *app) *cobra.Command {
 		Long: `Traffic opens connections from a node to TARGET, an address:port or the name of
 one of the lab's services, and reports them as data. It ends by itself. The
 exit status is 1 if any connection was not answered.`,
-		Example: "  ipvslab traffic client web -n 100 -c 16\n  ipvslab traffic client 192.168.1.117:80 --hold --close reset --json",
-		Args:    cobra.ExactArgs(2),
+		Example:           "  ipvslab traffic client web -n 100 -c 16\n  ipvslab traffic client 192.168.1.117:80 --hold --close reset --json",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeNodes(new(string)),
 		RunE: func(c *cobra.Command, args []string) error {
 			labName, nodeName, err := a.nodeRef(c.Context(), "", args[0])
 			if err != nil {
@@ -54,11 +56,12 @@ exit status is 1 if any connection was not answered.`,
 	return c
 }
 
-// withNode replaces the first word that is the node's by its full reference.
+// withNode replaces the first word after the command's that is the node's by its full reference.
 func withNode(argv []string, word, ref string) []string {
 	out := append([]string(nil), argv...)
+	command := slices.Index(out, "traffic")
 	for i, arg := range out {
-		if arg == word {
+		if i > command && arg == word {
 			out[i] = ref
 			break
 		}

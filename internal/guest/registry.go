@@ -49,7 +49,10 @@ type Info struct {
 func runtimeDir(create bool) (string, error) {
 	uid := os.Geteuid()
 	parent, name := os.TempDir(), "ipvslab-"+strconv.Itoa(uid)
-	if x := os.Getenv("XDG_RUNTIME_DIR"); x != "" && owned(x, uid) {
+	if len(parent) > longestParent {
+		parent = "/tmp"
+	}
+	if x := os.Getenv("XDG_RUNTIME_DIR"); x != "" && len(x) <= longestParent && owned(x, uid) {
 		parent, name = x, "ipvslab"
 	} else if uid == 0 && unix.Access("/run", unix.W_OK) == nil {
 		parent, name = "/run", "ipvslab-host"
@@ -64,6 +67,10 @@ func runtimeDir(create bool) (string, error) {
 	}
 	return dir, err
 }
+
+// longestParent leaves room for the rest of a socket's path, which has at most
+// 107 bytes (unix(7)).
+const longestParent = 107 - len("/ipvslab-4294967295/12345678/") - len(socketFile)
 
 // runtimeTries bounds how often the runtime directory is made again that other
 // calls remove, as it is empty.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
@@ -60,6 +61,20 @@ func TestRuntimeDir(t *testing.T) {
 	}
 	if _, err := runtimeDir(true); err == nil {
 		t.Error("a symbolic link: no error")
+	}
+}
+
+// TestLongRuntimeDir: a directory in which no socket's path would fit is passed over.
+func TestLongRuntimeDir(t *testing.T) {
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 90))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", long)
+	t.Setenv("TMPDIR", long)
+	dir, err := runtimeDir(false)
+	if err != nil && !errors.Is(err, os.ErrNotExist) || strings.HasPrefix(dir, long) {
+		t.Errorf("%s, %v", dir, err)
 	}
 }
 
