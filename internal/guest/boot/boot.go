@@ -146,8 +146,9 @@ func (g *guest) adjust(c *session.Spec) {
 	if unix.Access(c.Dir, unix.X_OK) != nil {
 		c.Dir = "/"
 	}
-	if c.Argv[0] == g.config.Executable && unix.Access(c.Argv[0], unix.X_OK) != nil {
-		c.Argv = append([]string{"/proc/1/exe"}, c.Argv[1:]...)
+	if c.Argv[0] == g.config.Executable {
+		// Pid 1's own file is there whatever the name leads to, and is in memory.
+		c.Path = ownFile
 	}
 }
 

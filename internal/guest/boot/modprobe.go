@@ -8,9 +8,11 @@ import (
 	"github.com/ipvslab/ipvslab/internal/guest/modules"
 )
 
-// helper is what the kernel executes when it wants a module: pid 1's own file,
-// which is in memory already.
-const helper = "/proc/1/exe"
+// ownFile is pid 1's own file, which is in memory already.
+const ownFile = "/proc/1/exe"
+
+// helper is what the kernel executes when it wants a module.
+const helper = ownFile
 
 // indexLink leads the helper to the index of modules.
 const indexLink = "/run/ipvslab/modules.json"

@@ -124,6 +124,9 @@ func (c *command) streams(spec Spec) ([]*os.File, *syscall.SysProcAttr, error) {
 
 // lookPath finds the command's file with the command's own PATH and directory.
 func lookPath(spec Spec) (string, error) {
+	if spec.Path != "" {
+		return spec.Path, nil
+	}
 	name := spec.Argv[0]
 	if strings.ContainsRune(name, '/') {
 		return name, nil

@@ -49,6 +49,9 @@ type Spec struct {
 	Dir   string   `json:"dir"`
 	Input bool     `json:"input,omitempty"` // a second stream carries the input; else it is empty
 	TTY   *Window  `json:"tty,omitempty"`   // run it on a terminal of this size
+
+	// Path is the file to execute, if not the one that Argv[0] names; for Server.Adjust.
+	Path string `json:"-"`
 }
 
 // Window is the size of a terminal in characters.

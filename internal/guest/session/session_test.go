@@ -271,3 +271,13 @@ func TestConfigureAndAsk(t *testing.T) {
 		t.Errorf("%+v, %v", state, err)
 	}
 }
+
+// TestAdjustedPath: another file is executed, under the name that was asked for.
+func TestAdjustedPath(t *testing.T) {
+	c := pair(t, &Server{Adjust: func(s *Spec) { s.Path = "/bin/sh" }})
+	var out bytes.Buffer
+	spec := Spec{Argv: []string{"not-there", "-c", "echo $0"}, Dir: "/"}
+	if status, err := c.Run(t.Context(), Command{Spec: spec, Stdout: &out}); err != nil || status != 0 || out.String() != "not-there\n" {
+		t.Errorf("status %d, %v, %q", status, err, &out)
+	}
+}
