@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/ipvslab/ipvslab/internal/guest"
+	_ "github.com/ipvslab/ipvslab/internal/guest/entry" // this process may be a guest's init or supervisor
 	"github.com/ipvslab/ipvslab/internal/launch"
 	"github.com/ipvslab/ipvslab/lab"
 )
@@ -24,8 +24,7 @@ const (
 )
 
 func main() {
-	guest.Hook() // this process may be a guest's init or supervisor,
-	lab.Hook()   // a command on its way into a node, or a lab's agent
+	lab.Hook() // this process may be a command on its way into a node, or a lab's agent
 	ctx, stop := interruptible()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	if name := filepath.Base(os.Args[0]); programs[name] != nil {
