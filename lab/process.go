@@ -161,6 +161,15 @@ func inhabitants(spaces map[netns.ID]string) (procs []process, self bool, err er
 // read has ended meanwhile.
 func threadIn(pid int, links map[string]string) (name string, ok bool) {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return "", false
+	}
+	if st.Nlink == 3 { // two and one for each thread (fs/proc/base.c: proc_task_getattr)
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)) // no link, no name
+		name, ok = links[link]
+		return name, ok
+	}
 	tasks, err := os.ReadDir(dir)
 	if err != nil {
 		return "", false
