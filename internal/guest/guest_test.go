@@ -107,7 +107,7 @@ func TestPlace(t *testing.T) {
 	defer os.Remove(shown)
 	got := output(t, o, `
 		pwd; id -u; hostname; echo $IPVSLAB_GUEST; ulimit -n; cat /sys/class/net/lo/flags
-		ls -d /run/ipvslab; cat /proc/sys/kernel/modprobe; ls /sys/class/net
+		ls -d /run/ipvslab; cat /proc/sys/kernel/modprobe; tr -d '\n' < /proc/sys/kernel/hotplug; ls /sys/class/net
 		cat `+shown+`; echo mine > /tmp/new && cat /tmp/new; echo x > `+shown+` && cat `+shown+`
 		stat -c %u .; test $(($(date +%s) - `+time.Now().Format("20060102")+`)) -gt 0; sleep 60 & `)
 	want := o.Dir + "\n0\nipvslab\numl\n1048576\n0x9\n/run/ipvslab\n\nlo\nthe host's\nmine\nx\n0\n"

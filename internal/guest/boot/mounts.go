@@ -28,7 +28,15 @@ func mountKernel() error {
 	}
 	// The kernel must not run the host's modprobe: it knows nothing of this
 	// kernel and costs 0.1 s each time. Whoever needs a module loads it.
-	return writeSetting("/proc/sys/kernel/modprobe", "\n")
+	if err := writeSetting("/proc/sys/kernel/modprobe", "\n"); err != nil {
+		return err
+	}
+	// Nor the host's /sbin/hotplug for every module and device: each is a process.
+	// Most kernels can't (CONFIG_UEVENT_HELPER).
+	if err := writeSetting("/proc/sys/kernel/hotplug", "\n"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // isMounted tells whether a file system with the file probe is on dir, apart from the root's own.
