@@ -64,11 +64,12 @@ func (s *service) visitable() bool {
 
 // patientSpec makes the spec that takes 10 s, for one service of the run.
 func (st *stage) patientSpec(services []*service) {
-	if !st.first {
+	if *st.waited {
 		return
 	}
 	for _, s := range services {
 		if s.transport() == lb.TCP {
+			*st.waited = true
 			st.it(s.Name+": the entry of a reset connection goes after 10 s", func(ctx ginkgo.SpecContext) { s.resetGoes(ctx) })
 			return
 		}

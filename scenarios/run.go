@@ -96,8 +96,9 @@ func (quiet) Fail() {}
 // (ginkgo shuffles what is at the top).
 func build(ctx context.Context, targets []Target, o Options, t *teller) {
 	ginkgo.Describe("labs", func() {
-		for i, target := range targets {
-			st := &stage{Target: target, opts: o, ctx: ctx, plan: target.Plan, first: i == 0}
+		waited := new(bool)
+		for _, target := range targets {
+			st := &stage{Target: target, opts: o, ctx: ctx, plan: target.Plan, waited: waited}
 			ginkgo.Describe(target.Plan.Name, ginkgo.Ordered, ginkgo.ContinueOnFailure, st.container)
 		}
 	})

@@ -25,7 +25,7 @@ type stage struct {
 	plan     *topology.Plan
 	services []*service
 	settled  bool     // the statistics hold what came before the test
-	first    bool     // of the run: has the specs that need not be repeated
+	waited   *bool    // of the run: some lab has the spec that takes 10 s
 	lab      *lab.Lab // nil until it is up
 	captures capture.Set
 	tables   map[string]*ipvs.Table // by director, opened when needed
