@@ -43,7 +43,8 @@ var brief = []string{
 	"one by one", "at every hop", "every port", "scenario: ",
 }
 
-// The environment of a process that runs the suite against a lab that is up.
+// The environment of a process that runs the suite: against the lab that is up,
+// if one is named.
 const (
 	plantedLab   = "IPVSLAB_TEST_PLANTED_LAB"
 	plantedFile  = "IPVSLAB_TEST_PLANTED_FILE"
@@ -54,7 +55,7 @@ const (
 // ginkgo runs one suite per process.
 func planted() {
 	name, file := os.Getenv(plantedLab), os.Getenv(plantedFile)
-	if name == "" {
+	if file == "" {
 		return
 	}
 	passed, err := testPlanted(name, file)
@@ -73,21 +74,22 @@ func testPlanted(name, file string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	l, err := lab.Load(name)
-	if err != nil {
-		return false, err
+	target := scenarios.Target{Plan: plan}
+	if name != "" {
+		if target.Lab, err = lab.Load(name); err != nil {
+			return false, err
+		}
 	}
 	evidence, err := os.MkdirTemp("", "ipvslab-planted-")
 	if err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(evidence)
-	targets := []scenarios.Target{{Plan: plan, Lab: l}}
 	o := scenarios.Options{JSON: true, Artifacts: evidence}
 	if os.Getenv(plantedBrief) != "" {
 		o.Focus = brief
 	}
-	return scenarios.Run(context.Background(), targets, o)
+	return scenarios.Run(context.Background(), []scenarios.Target{target}, o)
 }
 
 // suiteTimeout bounds one run of the suite. A defect can make every connection

@@ -18,7 +18,12 @@ const (
 	nodestKey = "net.ipv4.vs.expire_nodest_conn"
 	// settleTimeout is for what the kernel does soon, but not at once.
 	settleTimeout = 5 * time.Second
-	pollInterval  = 5 * time.Millisecond
+	// flushTimeout is for the flush of connection entries: the kernel's worker
+	// offers the processor to others at each of the table's buckets
+	// (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush), and so takes milliseconds
+	// on an idle machine and seconds on a busy one.
+	flushTimeout = 30 * time.Second
+	pollInterval = 5 * time.Millisecond
 )
 
 // reset gives the service the state of one that was just added: no connection
@@ -102,7 +107,7 @@ func stepsToAdd(d lb.Destination) []lb.Destination {
 // awaitNoEntries waits until the kernel has flushed the service's entries.
 func (s *service) awaitNoEntries(ctx context.Context) error {
 	var left []lb.Conn
-	err := poll(ctx, settleTimeout, func() (done bool, err error) {
+	err := poll(ctx, flushTimeout, func() (done bool, err error) {
 		left, err = s.entries(ctx)
 		return len(left) == 0, err
 	})
