@@ -49,7 +49,7 @@ test-guest: kernel ## Guests and the command line: these tests boot kernels them
 
 .PHONY: test-kernel
 test-kernel: kernel ## What needs IPVS: natively where the kernel has it, else in the guest
-	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -exec "$(GUEST)" $(KERNEL_PKGS)
+	IPVSLAB_REQUIRE_KERNEL=1 go test -short -count=1 -exec "$(GUEST)" $(KERNEL_PKGS)
 
 .PHONY: soak
 soak: SECONDS ?= 60

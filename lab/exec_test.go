@@ -266,7 +266,7 @@ func TestCommands(t *testing.T) {
 	server := []string{"python3", "-m", "http.server", "8000"}
 	if _, err := exec.LookPath(server[0]); err == nil {
 		p.Nodes[2].Commands = append(p.Nodes[2].Commands,
-			topology.Command{Name: "tcp", Argv: server, Dir: t.TempDir(), Ready: topology.Ready{TCP: "rs1:8000"}},
+			topology.Command{Name: "tcp", Argv: server, Dir: t.TempDir(), Ready: topology.Ready{TCP: "rs1:8000", Within: time.Minute}},
 			topology.Command{Name: "http", Argv: []string{"sleep", "1000"}, Ready: topology.Ready{HTTP: "http://10.9.1.11:8000/"}})
 	}
 	l := up(t, p, lab.Options{NoServices: true})

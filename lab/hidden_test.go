@@ -27,7 +27,7 @@ func TestRootsLabsAreHidden(t *testing.T) {
 		return
 	}
 	needRoot(t)
-	dir, err := os.MkdirTemp("/var/tmp", "hidden")
+	dir, err := os.MkdirTemp("", "hidden")
 	if err != nil {
 		t.Fatal(err)
 	}
