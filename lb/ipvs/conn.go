@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type conn struct {
 	family int
 	seq    uint32
 	buf    []byte
+	parts  []message // of buf
 	// broken: a question was given up half-way. The rest of a dump would block
 	// the next one (EBUSY), so the socket has to be replaced.
 	broken bool
@@ -129,30 +131,44 @@ func (h genlHdr) Serialize() []byte { return []byte{byte(h), 1, 0, 0} }
 // query sends one request and gives what comes back, without headers: one
 // answer, or all parts of a dump. A refusal is a unix.Errno.
 func (c *conn) query(req *nl.NetlinkRequest) ([][]byte, error) {
+	var replies [][]byte
+	err := c.each(req, func(payload []byte) error {
+		replies = append(replies, bytes.Clone(payload))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return replies, nil
+}
+
+// each is query that hands on each part as it comes; it is overwritten
+// afterwards. The error of a part ends the handing on, not the receiving.
+func (c *conn) each(req *nl.NetlinkRequest, part func(payload []byte) error) error {
 	if req.Flags&unix.NLM_F_DUMP != unix.NLM_F_DUMP {
 		req.Flags |= unix.NLM_F_ACK
 	}
 	if err := c.send(req); err != nil {
-		return nil, err
+		return err
 	}
-	var replies [][]byte
+	var failed error
 	for {
 		messages, err := c.receive()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, m := range messages {
-			if m.seq != req.Seq {
-				continue // left over from a question that was given up
+			switch {
+			case m.seq != req.Seq: // left over from a question that was given up
+			case !m.ends():
+				if failed == nil {
+					failed = part(m.payload())
+				}
+			case m.errno() != 0:
+				return m.errno()
+			default:
+				return failed
 			}
-			if !m.ends() {
-				replies = append(replies, m.payload())
-				continue
-			}
-			if e := m.errno(); e != 0 {
-				return nil, e
-			}
-			return replies, nil
 		}
 	}
 }
@@ -208,6 +224,7 @@ func (c *conn) send(reqs ...*nl.NetlinkRequest) error {
 	return nil
 }
 
+// receive gives the messages that are there, until the next call.
 func (c *conn) receive() ([]message, error) {
 	n, _, err := c.sock.Recvfrom(context.Background(), c.buf, unix.MSG_TRUNC)
 	if err != nil {
@@ -218,7 +235,8 @@ func (c *conn) receive() ([]message, error) {
 		c.broken = true
 		return nil, fmt.Errorf("receive from kernel: message of %d bytes is longer than the buffer", n)
 	}
-	return splitMessages(c.buf[:n])
+	c.parts, err = splitMessages(c.parts[:0], c.buf[:n])
+	return c.parts, err
 }
 
 func (c *conn) close() error { return c.sock.Close() }

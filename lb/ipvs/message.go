@@ -13,17 +13,16 @@ var native = binary.NativeEndian
 // nlaTypeMask takes the flags off an attribute's type (NLA_TYPE_MASK).
 const nlaTypeMask = 0x3fff
 
-// message is one netlink message of an answer; its data is its own copy.
+// message is one netlink message of an answer; its data is the receiver's.
 type message struct {
 	kind uint16
 	seq  uint32
 	data []byte
 }
 
-// splitMessages takes what one receive gave apart (struct nlmsghdr).
-func splitMessages(b []byte) ([]message, error) {
-	var out []message
-	b = bytes.Clone(b)
+// splitMessages takes what one receive gave apart (struct nlmsghdr), and
+// appends the messages to out.
+func splitMessages(out []message, b []byte) ([]message, error) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		length := int(native.Uint32(b))
 		if length < unix.NLMSG_HDRLEN || length > len(b) {

@@ -24,7 +24,7 @@ func TestSplitMessages(t *testing.T) {
 	errno := func(n int32) []byte { return native.AppendUint32(nil, uint32(-n)) }
 	b := append(netlinkMessage(42, 1, []byte("abcde")), netlinkMessage(unix.NLMSG_ERROR, 2, errno(int32(unix.ESRCH)))...)
 	b = append(b, netlinkMessage(unix.NLMSG_DONE, 3, errno(0))...)
-	got, err := splitMessages(b)
+	got, err := splitMessages(nil, b)
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d messages, %v", len(got), err)
 	}
@@ -38,7 +38,7 @@ func TestSplitMessages(t *testing.T) {
 		t.Errorf("end: %+v", m)
 	}
 	for cut := 1; cut < len(b); cut++ {
-		if got, err := splitMessages(b[:cut]); err == nil && len(got) == 3 {
+		if got, err := splitMessages(nil, b[:cut]); err == nil && len(got) == 3 {
 			t.Errorf("cut to %d bytes: %+v", cut, got)
 		}
 	}
@@ -78,7 +78,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(keyAttr(lb.MarkKey(7, lb.IPv6)).Serialize())
 	f.Add(netlinkMessage(42, 1, daemonAttr(lb.SyncDaemon{Role: lb.SyncMaster, Interface: "eth0"}).Serialize()))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = splitMessages(b)
+		_, _ = splitMessages(nil, b)
 		_, _ = decodeService(b)
 		_, _ = decodeDestination(b, lb.IPv6)
 		_, _ = decodeDaemon(b)

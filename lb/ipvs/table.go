@@ -37,6 +37,7 @@ type Table struct {
 	moby   *mobyTable
 	proc   *procFiles
 	closed bool
+	dests  []lb.Destination // that are being read; memory used again and again
 }
 
 var _ lb.Table = (*Table)(nil)
@@ -182,20 +183,20 @@ func (t *Table) service(k lb.Key) (lb.Service, error) {
 func (t *Table) destinations(k lb.Key) ([]lb.Destination, error) {
 	req := t.conn.request(cmdGetDest, unix.NLM_F_DUMP)
 	req.AddData(keyAttr(k))
-	replies, err := t.conn.query(req)
+	t.dests = t.dests[:0]
+	err := t.conn.each(req, func(payload []byte) error {
+		d, err := decodeDestination(payload, k.Family)
+		t.dests = append(t.dests, d)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read destinations of %s: %w", k, explain(0, err))
 	}
-	var out []lb.Destination
-	for _, r := range replies {
-		d, err := decodeDestination(r, k.Family)
-		if err != nil {
-			return nil, fmt.Errorf("read destinations of %s: %w", k, err)
-		}
-		out = append(out, d)
+	if len(t.dests) == 0 {
+		return nil, nil
 	}
-	slices.Reverse(out)
-	return out, nil
+	slices.Reverse(t.dests)
+	return slices.Clone(t.dests), nil
 }
 
 // Close closes the sockets and files; a second call does nothing.

@@ -36,11 +36,34 @@ func (l Loss) String() string {
 	return fmt.Sprintf("%s: %s", l.Service, l.What)
 }
 
-// ExportOptions tune [Export].
+// Mark says which packets carry a firewall mark: those to an address and a
+// range of ports, inclusive.
+type Mark struct {
+	Protocol    lb.Protocol
+	Addr        netip.Addr
+	First, Last uint16
+}
+
+// ExportOptions are what is known beside the table. Each function may be nil,
+// and give nothing for what it doesn't know. All but Marks are for YAML.
 type ExportOptions struct {
-	// Node names the topology's node that has a real server's address, for
-	// YAML. Nil, or an empty name: one is made up from the address.
+	// Node names the topology's node that has a real server's address;
+	// otherwise one is made up from the address.
 	Node func(netip.Addr) string
+	// Name is what a service is called; otherwise it is made up from its key.
+	Name func(lb.Key) string
+	// Directors are the nodes that carry a service; otherwise that is left open.
+	Directors func(lb.Key) []string
+	// Marks are the packets that carry a service's firewall mark.
+	Marks func(lb.Key) []Mark
+}
+
+// known asks a function that may be nil.
+func known[K, V any](f func(K) V, k K) (v V) {
+	if f != nil {
+		v = f(k)
+	}
+	return v
 }
 
 // Export writes services, in the order in which they are to be added, in a
@@ -53,9 +76,9 @@ func Export(w io.Writer, services []lb.Service, d Dialect, opt ExportOptions) ([
 	}
 	switch d {
 	case Rules:
-		e = &ruleExport{}
+		e = &ruleExport{exporter{opt: opt}}
 	case Keepalived:
-		e = &keepalivedExport{}
+		e = &keepalivedExport{exporter{opt: opt}}
 	case YAML:
 		e = newYAMLExport(opt, services)
 	default:
@@ -73,6 +96,7 @@ func Export(w io.Writer, services []lb.Service, d Dialect, opt ExportOptions) ([
 
 // exporter is what the dialects share.
 type exporter struct {
+	opt  ExportOptions
 	out  []byte
 	lost []Loss
 }
@@ -86,6 +110,13 @@ func (e *exporter) lose(s *lb.Service, d *lb.Destination, format string, args ..
 		l.Server = d.DestKey
 	}
 	e.lost = append(e.lost, l)
+}
+
+// loseMarks tells that the packets which carry a mark are known, but not said.
+func (e *exporter) loseMarks(s *lb.Service) {
+	if marks := known(e.opt.Marks, s.Key); len(marks) > 0 {
+		e.lose(s, nil, "which packets get the mark")
+	}
 }
 
 // flagWords are the words for a service's scheduler flags: the scheduler's own
@@ -108,6 +139,7 @@ func flagWords(s *lb.Service) []string {
 type ruleExport struct{ exporter }
 
 func (e *ruleExport) service(s *lb.Service) {
+	e.loseMarks(s)
 	p := printer{Format: Format{Numeric: true, Rule: true}}
 	named := *s
 	named.Flags &^= anySchedFlag

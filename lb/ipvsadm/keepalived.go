@@ -12,6 +12,7 @@ import (
 type keepalivedExport struct{ exporter }
 
 func (e *keepalivedExport) service(s *lb.Service) {
+	e.loseMarks(s)
 	if s.FWMark != 0 {
 		e.f("virtual_server fwmark %d {\n", s.FWMark)
 		if s.Family == lb.IPv6 {

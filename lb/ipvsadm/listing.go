@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/ipvslab/ipvslab/lb"
@@ -15,9 +16,9 @@ import (
 func PrintTable(w io.Writer, info lb.Info, services []lb.Service, f Format, names Names) error {
 	p := printer{Format: f, names: orNone(names)}
 	p.version(info)
-	services = tableOrder(services)
 	if !f.NoSort {
-		mergeSort(services, compareServices)
+		services = slices.Clone(services)
+		mergeSort(services, make([]lb.Service, len(services)), compareServices)
 	}
 	p.title()
 	for i := range services {
@@ -30,7 +31,7 @@ func PrintTable(w io.Writer, info lb.Info, services []lb.Service, f Format, name
 func PrintService(w io.Writer, s lb.Service, f Format, names Names) error {
 	p := printer{Format: f, names: orNone(names)}
 	p.title()
-	p.service(&tableOrder([]lb.Service{s})[0])
+	p.service(&s)
 	return p.flush(w)
 }
 
@@ -83,6 +84,8 @@ type printer struct {
 	Format
 	names Names
 	out   []byte
+	// What is printed and what sorting takes, kept from one service to the next.
+	dests, spare []lb.Destination
 }
 
 func (p *printer) f(format string, args ...any) { p.out = fmt.Appendf(p.out, format, args...) }
@@ -121,7 +124,7 @@ func (p *printer) title() {
 	}
 }
 
-// service prints a service and its destinations, which come newest first.
+// service prints a service and its destinations.
 func (p *printer) service(s *lb.Service) {
 	name := p.serviceName(s)
 	c := &s.Counters
@@ -138,11 +141,13 @@ func (p *printer) service(s *lb.Service) {
 		p.serviceLine(name, s)
 	}
 	p.out = append(p.out, '\n')
+	p.dests = newestFirst(p.dests, s.Destinations)
 	if !p.NoSort {
-		mergeSort(s.Destinations, compareDests)
+		p.spare = append(p.spare[:0], p.dests...)
+		mergeSort(p.dests, p.spare, compareDests)
 	}
-	for i := range s.Destinations {
-		p.dest(name, s, &s.Destinations[i])
+	for i := range p.dests {
+		p.dest(name, s, &p.dests[i])
 	}
 }
 

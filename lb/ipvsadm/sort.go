@@ -3,6 +3,7 @@ package ipvsadm
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/ipvslab/ipvslab/lb"
 )
@@ -14,18 +15,14 @@ import (
 // algorithm too: glibc's qsort(3) is the merge sort below.
 
 // mergeSort sorts like glibc's qsort: halves, the smaller first; of elements
-// that compare equal the left one first.
-func mergeSort[T any](s []T, cmp func(a, b *T) int32) {
-	mergeInto(s, make([]T, len(s)), cmp)
-}
-
-func mergeInto[T any](s, tmp []T, cmp func(a, b *T) int32) {
+// that compare equal the left one first. tmp is as long as s, or longer.
+func mergeSort[T any](s, tmp []T, cmp func(a, b *T) int32) {
 	if len(s) < 2 {
 		return
 	}
 	left, right := s[:len(s)/2], s[len(s)/2:]
-	mergeInto(left, tmp, cmp)
-	mergeInto(right, tmp, cmp)
+	mergeSort(left, tmp, cmp)
+	mergeSort(right, tmp, cmp)
 	n, i, j := 0, 0, 0
 	for i < len(left) && j < len(right) {
 		if cmp(&left[i], &right[j]) <= 0 {
@@ -96,17 +93,10 @@ func addrWords(a netip.Addr) (w [4]uint32) {
 	return w
 }
 
-// tableOrder gives the services as the original gets them from the kernel:
-// destinations newest first. It copies what it turns round.
-func tableOrder(services []lb.Service) []lb.Service {
-	out := make([]lb.Service, len(services))
-	for i, s := range services {
-		dests := make([]lb.Destination, len(s.Destinations))
-		for j, d := range s.Destinations {
-			dests[len(dests)-1-j] = d
-		}
-		s.Destinations = dests
-		out[i] = s
-	}
-	return out
+// newestFirst gives destinations in the order in which the original gets them
+// from the kernel, in the memory of into.
+func newestFirst(into, dests []lb.Destination) []lb.Destination {
+	into = append(into[:0], dests...)
+	slices.Reverse(into)
+	return into
 }

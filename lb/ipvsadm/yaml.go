@@ -4,19 +4,19 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/ipvslab/ipvslab/lb"
 )
 
 // yamlExport writes the services of a topology file.
-type yamlExport struct {
-	exporter
-	opt ExportOptions
-}
+type yamlExport struct{ exporter }
 
 func newYAMLExport(opt ExportOptions, services []lb.Service) *yamlExport {
-	e := &yamlExport{opt: opt}
+	e := &yamlExport{exporter{opt: opt}}
 	if len(services) == 0 {
 		e.f("services: {}\n")
 	} else {
@@ -26,18 +26,24 @@ func newYAMLExport(opt ExportOptions, services []lb.Service) *yamlExport {
 }
 
 func (e *yamlExport) service(s *lb.Service) {
-	e.f("  %s:\n", serviceKey(s.Key))
+	e.f("  %s:\n", e.name(s.Key))
 	if s.FWMark != 0 {
 		e.f("    fwmark: %d\n", s.FWMark)
 		if s.Family == lb.IPv6 {
 			e.f("    family: ipv6\n")
 		}
-		e.lose(s, nil, "which packets get the mark; add marks")
+		e.marks(s)
 	} else {
 		e.f("    vip: %s\n    port: %d\n", quoted(s.Addr), s.Port)
 		if s.Protocol != lb.TCP {
 			e.f("    protocol: %s\n", s.Protocol)
 		}
+	}
+	if d := known(e.opt.Directors, s.Key); len(d) > 0 {
+		for i := range d {
+			d[i] = scalar(d[i])
+		}
+		e.f("    directors: [%s]\n", strings.Join(d, ", "))
 	}
 	e.f("    scheduler: %s\n", s.Scheduler)
 	e.flags(s)
@@ -51,6 +57,31 @@ func (e *yamlExport) service(s *lb.Service) {
 	used := map[string]bool{}
 	for i := range s.Destinations {
 		e.server(s, &s.Destinations[i], used)
+	}
+}
+
+// name is a service's name as a YAML key.
+func (e *yamlExport) name(k lb.Key) string {
+	name := known(e.opt.Name, k)
+	if name == "" {
+		return serviceKey(k)
+	}
+	return scalar(name)
+}
+
+func (e *yamlExport) marks(s *lb.Service) {
+	marks := known(e.opt.Marks, s.Key)
+	if len(marks) == 0 {
+		e.lose(s, nil, "which packets get the mark; add marks")
+		return
+	}
+	e.f("    marks:\n")
+	for _, m := range marks {
+		e.f("      - {vip: %s, protocol: %s, ports: %d", quoted(m.Addr), m.Protocol, m.First)
+		if m.Last != m.First {
+			e.f("-%d", m.Last)
+		}
+		e.f("}\n")
 	}
 }
 
@@ -89,10 +120,7 @@ func (e *yamlExport) persistence(s *lb.Service) {
 }
 
 func (e *yamlExport) server(s *lb.Service, d *lb.Destination, used map[string]bool) {
-	node := ""
-	if e.opt.Node != nil {
-		node = e.opt.Node(d.Addr)
-	}
+	node := known(e.opt.Node, d.Addr)
 	if node == "" {
 		node = "rs-" + label(d.Addr)
 	}
@@ -100,7 +128,7 @@ func (e *yamlExport) server(s *lb.Service, d *lb.Destination, used map[string]bo
 	fields := []string{"address: " + quoted(d.Addr)}
 	if used[key] {
 		key = fmt.Sprintf("%s-%d", node, d.Port)
-		fields = append(fields, "node: "+node)
+		fields = append(fields, "node: "+scalar(node))
 	}
 	used[key] = true
 	forward := map[lb.Forward]string{lb.NAT: "nat", lb.TUN: "tun", lb.DR: "dr"}[d.Forward]
@@ -129,7 +157,7 @@ func (e *yamlExport) server(s *lb.Service, d *lb.Destination, used map[string]bo
 	if d.Forward == lb.TUN && d.Tunnel != (lb.Tunnel{}) {
 		fields = append(fields, "tunnel: "+yamlTunnel(&d.Tunnel))
 	}
-	e.f("      %s: {%s}\n", key, strings.Join(fields, ", "))
+	e.f("      %s: {%s}\n", scalar(key), strings.Join(fields, ", "))
 }
 
 func yamlTunnel(t *lb.Tunnel) string {
@@ -161,6 +189,15 @@ func serviceKey(k lb.Key) string {
 // label is an address in letters, digits and dashes.
 func label(a netip.Addr) string {
 	return strings.NewReplacer(".", "-", ":", "-").Replace(a.String())
+}
+
+// scalar is a name as YAML has it: in quotes if it would be something else.
+func scalar(name string) string {
+	text, err := yaml.Marshal(name)
+	if err != nil { // never of a string
+		return strconv.Quote(name)
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // quoted is an address as a YAML scalar.
