@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -63,8 +64,15 @@ func newIpvsadm(a *app) *cobra.Command {
 	}
 }
 
+// heapWithoutGC is what a program may use before garbage is collected: more
+// than the listing of a few thousand services takes. Collecting would take as
+// long as the listing itself.
+const heapWithoutGC = 64 << 20
+
 // ipvsadm is one of the programs, in the calling thread's namespace.
 func (a *app) ipvsadm(ctx context.Context, program string, args []string) int {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(heapWithoutGC)
 	var table lb.Table
 	var list func(context.Context) ([]lb.Conn, error)
 	t, err := ipvs.Open(ctx, "")
