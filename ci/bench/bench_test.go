@@ -95,6 +95,14 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestBusy(t *testing.T) {
+	for load, want := range map[string]bool{"0.9": false, "1.1": true, "unknown": false} {
+		if got := (machine{cores: 2, load: load}).busy(); got != want {
+			t.Errorf("load %s on 2 processors: busy %v", load, got)
+		}
+	}
+}
+
 func TestPowerOffInitIsAProgram(t *testing.T) {
 	f, err := elf.NewFile(bytes.NewReader(powerOffInit()))
 	if err != nil {

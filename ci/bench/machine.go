@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,16 @@ func (m machine) describe(w io.Writer, loadAfter string) {
 	} {
 		fmt.Fprintf(w, "| %s | %s |\n", row[0], row[1])
 	}
+	if m.busy() {
+		fmt.Fprint(w, "\n**The machine was busy with other work when this began: measure again on a quiet one.** The contenders\n"+
+			"suffer unequally: whoever uses both processors, or waits often, more than one thread that computes.\n")
+	}
+}
+
+// busy says that half of the processors had other work. Where there is no load to be read nobody knows.
+func (m machine) busy() bool {
+	load, err := strconv.ParseFloat(m.load, 64)
+	return err == nil && load > float64(m.cores)/2
 }
 
 // field is the value of the first line of a "name : value" file with that
