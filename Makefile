@@ -14,6 +14,11 @@ GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 # Packages whose tests speak to the kernel: they run in one that has IPVS.
 KERNEL_PKGS := ./internal/netns/... ./internal/rtnl/... ./internal/probe/... ./lab/... ./lb/... ./assertions/... ./scenarios/... ./internal/story/...
 
+# A guest cannot run a program that was built for the race detector: it has too
+# little address space. So the packages that boot guests are not here.
+RACE_PKGS := ./topology ./lb/... ./lab/... ./assertions ./internal/netns ./internal/rtnl ./internal/probe \
+	./internal/launch ./internal/guest/session ./internal/guest/choose ./internal/guest/image ./internal/guest/modules
+
 export CGO_ENABLED ?= 0
 unexport IPVSLAB_REQUIRE_KERNEL
 
@@ -57,9 +62,13 @@ soak: kernel ## Random runs on kernel and model side by side, for SECONDS=n; and
 	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 0 -exec "$(GUEST)" ./lb/oracle -soak $(SECONDS)s -picks 10000
 	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 0 -exec "$(GUEST)" ./lb/ipvsadm -run Differential -generated 200
 
+.PHONY: test-long
+test-long: kernel ## Every planted defect, every kill at random: the tests that test-kernel keeps short
+	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 60m -exec "$(GUEST)" ./lab ./scenarios
+
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race -short ./topology/... ./lb/... ./internal/... ./lab/... ./assertions/...
+	CGO_ENABLED=1 go test -race -short $(RACE_PKGS)
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## Check style and the house's import rules

@@ -22,6 +22,9 @@ var (
 // 200` takes about twenty minutes.
 func TestRandomLabs(t *testing.T) {
 	needKernel(t)
+	if testing.Short() && *randomLabs > 1 {
+		*randomLabs = 1
+	}
 	dir := t.TempDir()
 	results := make([]chan outcome, *randomLabs)
 	texts := make([]string, *randomLabs)
