@@ -25,7 +25,7 @@ func main() {
 	var o options
 	out := flag.String("out", "", "where to write the report; empty: standard output")
 	only := flag.String("only", "", "measure only the figures whose title matches this expression")
-	inside := flag.Bool("inside", false, "be the part that runs in a kernel with IPVS; for this program's own use")
+	inside := flag.String("inside", "", "be the part of this name that runs in a kernel with IPVS; for this program's own use")
 	flag.StringVar(&o.binary, "binary", "bin/ipvslab", "the command to measure")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each contender runs; 0: as often as suits the figure")
 	flag.BoolVar(&o.makeTest, "test", false, "measure `make test` too, which takes minutes")
@@ -39,9 +39,12 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options, out, only string, inside bool) error {
-	if inside {
+func run(ctx context.Context, o options, out, only, inside string) error {
+	switch inside {
+	case trafficName:
 		return insideTraffic(ctx, o.rounds)
+	case ipvsadmName:
+		return insideIpvsadm(ctx, o)
 	}
 	match, err := regexp.Compile(only)
 	if err != nil {
@@ -74,6 +77,7 @@ func figures(o options) []figure {
 		idleMemory(),
 		guestStart(o),
 		guestTraffic(o),
+		ipvsadmTable(o),
 		testTime(o),
 	}
 }

@@ -17,6 +17,7 @@ const (
 	plainApart    = "plain client, responders in the agent's process"
 	connections   = 1000
 	trafficRounds = 9
+	trafficName   = "traffic"
 )
 
 func guestTraffic(o options) figure {
@@ -42,7 +43,7 @@ func measureTraffic(ctx context.Context, o options) (findings, error) {
 		return findings{}, fmt.Errorf("find this program: %w", err)
 	}
 	rounds := strconv.Itoa(or(o.rounds, trafficRounds))
-	text, err := output(ctx, o.binary, "kernel", "exec", "--", self, "-inside", "-rounds", rounds)
+	text, err := output(ctx, o.binary, "kernel", "exec", "--", self, "-inside", trafficName, "-rounds", rounds)
 	if err != nil {
 		return findings{}, err
 	}
