@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
@@ -29,6 +30,7 @@ const (
 // one goroutine at a time.
 type conn struct {
 	sock   *socket.Conn
+	raw    syscall.RawConn // of sock
 	family int
 	seq    uint32
 	buf    []byte
@@ -70,7 +72,11 @@ func dial(ctx context.Context, ns *netns.NS) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open generic-netlink socket: %w", err)
 	}
-	c := &conn{sock: sock, buf: make([]byte, receiveBuffer)}
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open generic-netlink socket: %w", err), sock.Close())
+	}
+	c := &conn{sock: sock, raw: raw, buf: make([]byte, receiveBuffer)}
 	defer c.bound(ctx)()
 	if err := c.setup(); err != nil {
 		return nil, errors.Join(err, sock.Close())
@@ -217,7 +223,13 @@ func (c *conn) send(reqs ...*nl.NetlinkRequest) error {
 		r.Seq = c.seq
 		b = append(b, r.Serialize()...)
 	}
-	if err := c.sock.Sendto(context.Background(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	var err error
+	if len(reqs) == 1 && reqs[0].Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP { // short; writes may take their time
+		_, err = c.now(unix.SYS_SENDTO, b, 0) // to the kernel, without an address
+	} else {
+		err = c.sock.Sendto(context.Background(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}
+	if err != nil {
 		c.broken = true
 		return fmt.Errorf("send to kernel: %w", c.cause(err))
 	}
@@ -226,7 +238,10 @@ func (c *conn) send(reqs ...*nl.NetlinkRequest) error {
 
 // receive gives the messages that are there, until the next call.
 func (c *conn) receive() ([]message, error) {
-	n, _, err := c.sock.Recvfrom(context.Background(), c.buf, unix.MSG_TRUNC)
+	n, err := c.receiveNow()
+	if errors.Is(err, unix.EAGAIN) {
+		n, _, err = c.sock.Recvfrom(context.Background(), c.buf, unix.MSG_TRUNC)
+	}
 	if err != nil {
 		c.broken = true
 		return nil, fmt.Errorf("receive from kernel: %w", c.cause(err))

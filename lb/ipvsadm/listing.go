@@ -23,9 +23,19 @@ func PrintTable(w io.Writer, info lb.Info, services []lb.Service, f Format, name
 	p.title()
 	for i := range services {
 		p.service(&services[i])
+		if len(p.out) < pageful {
+			continue
+		}
+		if err := p.flush(w); err != nil {
+			return err
+		}
 	}
 	return p.flush(w)
 }
+
+// pageful is how many bytes of a table are collected before they are written:
+// memory that is touched for the first time costs more than a write.
+const pageful = 32 << 10
 
 // PrintService is the listing of one service (-L with a service).
 func PrintService(w io.Writer, s lb.Service, f Format, names Names) error {
@@ -79,7 +89,7 @@ func orNone(n Names) Names {
 	return n
 }
 
-// printer collects a listing; it is written at once.
+// printer collects a listing until it is flushed.
 type printer struct {
 	Format
 	names Names
@@ -92,6 +102,7 @@ func (p *printer) f(format string, args ...any) { p.out = fmt.Appendf(p.out, for
 
 func (p *printer) flush(w io.Writer) error {
 	_, err := w.Write(p.out)
+	p.out = p.out[:0]
 	return err
 }
 
