@@ -12,7 +12,8 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 
 # Packages whose tests speak to the kernel: they run in one that has IPVS.
-KERNEL_PKGS := ./internal/netns/... ./internal/rtnl/... ./internal/probe/... ./lab/... ./lb/... ./assertions/... ./scenarios/... ./internal/story/...
+# Those that take longest come first.
+KERNEL_PKGS := ./scenarios/... ./lab/... ./lb/... ./internal/netns/... ./internal/rtnl/... ./internal/probe/... ./assertions/... ./internal/story/...
 
 # A guest cannot run a program that was built for the race detector: it has too
 # little address space. So the packages that boot guests are not here.
