@@ -39,6 +39,19 @@ func (a *app) nodeRef(ctx context.Context, labName, ref string) (string, string,
 	return names[0], ref, nil
 }
 
+// openNode opens a lab that is in this kernel, and one of its nodes.
+func openNode(labName, nodeName string) (*lab.Lab, *lab.Node, error) {
+	l, err := lab.Load(labName)
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := l.Node(nodeName)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	return l, node, nil
+}
+
 func newExec(a *app) *cobra.Command {
 	var labName string
 	c := &cobra.Command{
@@ -91,13 +104,9 @@ func (a *app) inNode(ctx context.Context, labName, ref string, argv []string) er
 	}
 	req := launch.Request{Lab: labName, MustExist: true, Argv: append(verb, argv...)}
 	return a.run(ctx, req, func(ctx context.Context) error {
-		l, err := lab.Load(labName)
+		l, node, err := openNode(labName, nodeName)
 		if err != nil {
 			return err
-		}
-		node, err := l.Node(nodeName)
-		if err != nil {
-			return usageError{err}
 		}
 		bin, err := programDir(l)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipvslab/ipvslab/internal/launch"
-	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
 	"github.com/ipvslab/ipvslab/topology"
@@ -70,13 +69,9 @@ func (a *app) liveTable(ctx context.Context, ref string, argv func(ref string) [
 	}
 	req := launch.Request{Lab: labName, MustExist: true, Argv: argv(labName + "/" + nodeName)}
 	return a.run(ctx, req, func(ctx context.Context) error {
-		l, err := lab.Load(labName)
+		l, node, err := openNode(labName, nodeName)
 		if err != nil {
 			return err
-		}
-		node, err := l.Node(nodeName)
-		if err != nil {
-			return usageError{err}
 		}
 		table, err := node.Table(ctx)
 		if err != nil {

@@ -45,13 +45,9 @@ func newIpvsadm(a *app) *cobra.Command {
 			argv := append([]string{"ipvsadm", labName + "/" + nodeName}, args[1:]...)
 			req := launch.Request{Lab: labName, MustExist: true, Argv: argv}
 			return a.run(c.Context(), req, func(ctx context.Context) error {
-				l, err := lab.Load(labName)
+				_, node, err := openNode(labName, nodeName)
 				if err != nil {
 					return err
-				}
-				node, err := l.Node(nodeName)
-				if err != nil {
-					return usageError{err}
 				}
 				var status int
 				err = node.Do(func() error {

@@ -70,13 +70,9 @@ func withNode(argv []string, word, ref string) []string {
 }
 
 func (a *app) traffic(ctx context.Context, labName, nodeName, target string, spec traffic.Spec, asJSON bool) error {
-	l, err := lab.Load(labName)
+	l, node, err := openNode(labName, nodeName)
 	if err != nil {
 		return err
-	}
-	node, err := l.Node(nodeName)
-	if err != nil {
-		return usageError{err}
 	}
 	if spec.To, err = targetOf(l, target); err != nil {
 		return usageError{err}
