@@ -195,14 +195,10 @@ func (c *command) copyInput(in <-chan net.Conn) {
 	select {
 	case s = <-in:
 	case <-c.ended:
-		go func() { // it may still come
-			select {
-			case s := <-in:
-				s.Close()
-			case <-time.After(time.Minute):
-			}
-		}()
 		return
+	}
+	if s == nil {
+		return // it came when the command had ended, and is closed
 	}
 	defer s.Close()
 	go func() {

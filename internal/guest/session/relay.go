@@ -48,5 +48,7 @@ func splice(near, far net.Conn, ended func()) {
 	}
 	ended()
 	near.Close()
+	// What is on its way to a side that has ended would wait for room in its window for ever.
+	_ = far.SetWriteDeadline(past)
 	up.Wait()
 }

@@ -33,7 +33,7 @@ type Server struct {
 	HangupGrace time.Duration
 
 	mu     sync.Mutex
-	inputs map[string]chan net.Conn
+	inputs map[string]chan net.Conn // by command; nil: the command has ended and its input is still to come
 }
 
 // Serve serves conn until it ends.
@@ -64,7 +64,7 @@ func (s *Server) stream(c net.Conn) {
 			s.run(c, r.ID, *r.Command)
 		}
 	case Input:
-		s.input(r.ID) <- c
+		s.handOver(r.ID, c)
 		return
 	case Configure:
 		var a Answer
@@ -83,25 +83,54 @@ func (s *Server) stream(c net.Conn) {
 	c.Close()
 }
 
-// input is where the two streams of a command meet, whichever comes first.
+// input is where the two streams of a command meet, whichever comes first. The
+// one stream that comes through it is followed by its end.
 func (s *Server) input(id string) chan net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.meeting(id)
+}
+
+func (s *Server) meeting(id string) chan net.Conn {
 	if s.inputs == nil {
 		s.inputs = map[string]chan net.Conn{}
 	}
-	ch := s.inputs[id]
-	if ch == nil {
+	ch, known := s.inputs[id]
+	if !known {
 		ch = make(chan net.Conn, 1)
 		s.inputs[id] = ch
 	}
 	return ch
 }
 
-func (s *Server) forget(id string) {
+// handOver gives a command its input, or closes it if the command has ended.
+func (s *Server) handOver(id string, c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.inputs, id)
+	ch := s.meeting(id)
+	if ch == nil {
+		delete(s.inputs, id)
+		c.Close()
+		return
+	}
+	ch <- c // the only one
+	close(ch)
+}
+
+// settle sees that the input of a command that has ended is closed: one that
+// stayed open would keep a relay waiting for ever.
+func (s *Server) settle(id string, ch chan net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case c, unread := <-ch:
+		if unread {
+			c.Close()
+		}
+		delete(s.inputs, id)
+	default:
+		s.inputs[id] = nil
+	}
 }
 
 // run runs one command and reports its end.
@@ -109,7 +138,7 @@ func (s *Server) run(control net.Conn, id string, spec Spec) {
 	var in chan net.Conn
 	if spec.Input {
 		in = s.input(id)
-		defer s.forget(id)
+		defer s.settle(id, in)
 	}
 	var x exit
 	if err := s.prepare(&spec); err != nil {
