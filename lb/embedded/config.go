@@ -1,0 +1,86 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/ipvslab/ipvslab/lb"
+)
+
+// Config is what an embedded director is told. It is read from a file as JSON.
+type Config struct {
+	// Node names the director in events.
+	Node string `json:"node"`
+	// Namespace is the path of the network namespace to work in, such as
+	// /run/netns/NAME; empty: that of the process.
+	Namespace string `json:"namespace,omitempty"`
+	// Control is the path of the control socket; empty: there is none.
+	Control string `json:"control,omitempty"`
+	// Services are the virtual services that the table is to hold, in order.
+	Services []Service `json:"services,omitempty"`
+	// Clear takes the services out of the table on a clean stop; they stay
+	// otherwise, and connections go on.
+	Clear bool `json:"clear,omitempty"`
+}
+
+// Service is a virtual service with what a director needs to know beside the
+// table's entry.
+type Service struct {
+	Name string     `json:"name"`
+	Spec lb.Service `json:"spec"`
+	// RealServers names the node behind each of Spec.Destinations, by index; it
+	// may be empty.
+	RealServers []string `json:"realServers,omitempty"`
+}
+
+// ReadConfig reads a configuration file. Unknown keys are mistakes.
+func ReadConfig(path string) (Config, error) {
+	var c Config
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("read director's configuration: %w", err)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return c, fmt.Errorf("read director's configuration %s: %w", path, err)
+	}
+	return c, c.Validate()
+}
+
+// Validate reports everything that makes a configuration impossible.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Node == "" {
+		errs = append(errs, errors.New("node has no name"))
+	}
+	seen := map[lb.Key]string{}
+	for _, s := range c.Services {
+		if err := s.Spec.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("service %s: %w", s.Name, err))
+		}
+		if other, ok := seen[s.Spec.Key]; ok {
+			errs = append(errs, fmt.Errorf("services %s and %s are both %s", other, s.Name, s.Spec.Key))
+		}
+		seen[s.Spec.Key] = s.Name
+		if n := len(s.RealServers); n != 0 && n != len(s.Spec.Destinations) {
+			errs = append(errs, fmt.Errorf("service %s: %d names for %d real servers", s.Name, n, len(s.Spec.Destinations)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("director's configuration: %w", err)
+	}
+	return nil
+}
+
+// desired is what the table is to hold.
+func (c *Config) desired() []lb.Service {
+	services := make([]lb.Service, len(c.Services))
+	for i, s := range c.Services {
+		services[i] = s.Spec
+	}
+	return services
+}

@@ -1,0 +1,124 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Status is a director's answer to how it is.
+type Status struct {
+	Node    string    `json:"node"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	// Event is the number of the latest event, from which to wait for the next.
+	Event    uint64   `json:"event"`
+	Services []string `json:"services,omitempty"`
+	// Fault says why the table is not as it should be; empty: it is.
+	Fault string `json:"fault,omitempty"`
+}
+
+// maxWait bounds how long the control socket keeps a question open.
+const maxWait = time.Minute
+
+// listen serves the control socket: JSON over HTTP.
+func (d *director) listen(path string) (io.Closer, error) {
+	if path == "" {
+		return io.NopCloser(nil), nil
+	}
+	// What a killed one left; a living one keeps its own open and is just not found any more.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("clear control socket: %w", err)
+	}
+	listener, err := viaDir(path, func(short string) (net.Listener, error) { return net.Listen("unix", short) })
+	if err != nil {
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	}
+	listener.(*net.UnixListener).SetUnlinkOnClose(false) // its name was the short one
+	server := &http.Server{Handler: d.handler()}
+	go func() { _ = server.Serve(listener) }() // ends with Close
+	return closer(func() error { return errors.Join(server.Close(), os.Remove(path)) }), nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// viaDir calls fn with a short name for the socket at path: a socket's address
+// holds 108 bytes (unix(7)).
+func viaDir[T any](path string, fn func(short string) (T, error)) (T, error) {
+	var zero T
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return zero, err
+	}
+	defer dir.Close()
+	return fn(filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), filepath.Base(path)))
+}
+
+func (d *director) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.status(), nil) })
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		events, err := d.events(r)
+		answer(w, events, err)
+	})
+	mux.HandleFunc("POST /config", func(w http.ResponseWriter, r *http.Request) {
+		var cfg Config
+		decoder := json.NewDecoder(r.Body)
+		decoder.DisallowUnknownFields()
+		err := decoder.Decode(&cfg)
+		if err == nil {
+			err = d.reload(context.WithoutCancel(r.Context()), cfg) // not to be left half done
+		}
+		answer(w, nil, err)
+	})
+	return mux
+}
+
+// events answers a question for the events since a number, and waits for one
+// as long as is asked.
+func (d *director) events(r *http.Request) ([]Event, error) {
+	since, err := strconv.ParseUint(r.FormValue("since"), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("parse since: %w", err)
+	}
+	wait, err := time.ParseDuration(r.FormValue("wait"))
+	if err != nil {
+		return nil, fmt.Errorf("parse wait: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+	defer cancel()
+	return d.journal.since(ctx, since), nil
+}
+
+func (d *director) status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := Status{Node: d.config.Node, PID: os.Getpid(), Started: d.started, Event: d.journal.last()}
+	for _, service := range d.config.Services {
+		s.Services = append(s.Services, service.Name)
+	}
+	if d.fault != nil {
+		s.Fault = d.fault.Error()
+	}
+	return s
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // whoever asked may be gone
+}

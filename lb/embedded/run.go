@@ -1,0 +1,127 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
+)
+
+// Options are what a director's process provides. The zero value suits.
+type Options struct {
+	// Log gets every event as a line of JSON.
+	Log io.Writer
+	// Table is the table to work on; nil: the kernel's in Config.Namespace.
+	Table lb.Table
+}
+
+// stopTimeout bounds a clean stop, which goes on after the context has ended.
+const stopTimeout = 10 * time.Second
+
+// director is a running embedded director.
+type director struct {
+	journal    *journal
+	table      lb.Table
+	controller *lb.Controller
+	started    time.Time
+
+	mu     sync.Mutex // held while the table is being changed
+	config Config
+	fault  error // why the table is not as it should be; nil: it is
+}
+
+// Run is the life of an embedded director: it makes the table what the
+// configuration says, keeps it so, and returns nil when ctx has ended and it has
+// stopped cleanly. It fails if it can't begin, or can't stop cleanly.
+func Run(ctx context.Context, cfg Config, opts Options) (err error) {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	d := &director{journal: newJournal(cfg.Node, opts.Log), table: opts.Table, config: cfg, started: time.Now()}
+	if d.table == nil {
+		table, err := ipvs.Open(ctx, cfg.Namespace)
+		if err != nil {
+			return fmt.Errorf("director %s: %w", cfg.Node, err)
+		}
+		defer func() { err = errors.Join(err, table.Close()) }()
+		d.table = table
+	}
+	d.controller = lb.NewController(d.table, lb.ControllerOptions{})
+	if err := d.apply(ctx); err != nil {
+		return fmt.Errorf("director %s: %w", cfg.Node, err)
+	}
+	control, err := d.listen(cfg.Control)
+	if err != nil {
+		return fmt.Errorf("director %s: %w", cfg.Node, err)
+	}
+	defer control.Close()
+	d.journal.add(Event{Kind: Started, Text: fmt.Sprintf("process %d, %d services", os.Getpid(), len(cfg.Services))})
+	<-ctx.Done()
+	return d.stop(context.WithoutCancel(ctx))
+}
+
+// apply makes the table what it should be and tells what that took.
+func (d *director) apply(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.applyLocked(ctx)
+}
+
+func (d *director) applyLocked(ctx context.Context) error {
+	report, err := d.controller.Reconcile(ctx, d.config.desired())
+	d.fault = err
+	e := Event{Kind: Table, Text: fmt.Sprintf("%d changes made", len(report.Done))}
+	if err != nil {
+		e.Error = err.Error()
+	}
+	if err != nil || len(report.Done) > 0 {
+		d.journal.add(e)
+	}
+	return err
+}
+
+// reload puts another configuration in force. Of a wrong one nothing is done.
+func (d *director) reload(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if cfg.Node != d.config.Node || cfg.Namespace != d.config.Namespace || cfg.Control != d.config.Control {
+		return errors.New("reload: node, namespace and control socket are for the life of the process; restart it")
+	}
+	d.config = cfg
+	err := d.applyLocked(ctx)
+	e := Event{Kind: Reloaded, Text: fmt.Sprintf("%d services", len(cfg.Services))}
+	if err != nil {
+		e.Error = err.Error()
+	}
+	d.journal.add(e)
+	return err
+}
+
+// stop is a clean stop.
+func (d *director) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	d.journal.add(Event{Kind: Stopping})
+	var err error
+	if d.config.Clear {
+		d.mu.Lock()
+		_, err = d.controller.Reconcile(ctx, nil)
+		d.mu.Unlock()
+	}
+	e := Event{Kind: Stopped}
+	if err != nil {
+		err = fmt.Errorf("stop director %s: %w", d.config.Node, err)
+		e.Error = err.Error()
+	}
+	d.journal.add(e)
+	return err
+}
