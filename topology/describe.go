@@ -62,6 +62,7 @@ func Describe(w io.Writer, p *Plan) error {
 	}
 	for i := range p.Nodes {
 		d.node(&p.Nodes[i])
+		d.director(p.DirectorOf(p.Nodes[i].Name))
 	}
 	for i := range p.Services {
 		d.service(&p.Services[i])

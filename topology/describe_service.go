@@ -40,6 +40,9 @@ func (d *describer) service(s *Service) {
 		}
 		d.item("", "real server", "%s", text)
 	}
+	if s.Check != nil {
+		d.check(s)
+	}
 }
 
 func (d *describer) scenario(s *Scenario) {

@@ -28,6 +28,7 @@ const (
 	MTUMismatch      FailureMode = "mtu-mismatch"        // interfaces of a network differ
 	DuplicateAddress FailureMode = "duplicate-address"   // error: two interfaces have it
 	WrongSubnet      FailureMode = "wrong-subnet"        // error: an address outside its network
+	DirectorCannot   FailureMode = "director-cannot"     // what runs the director can't do what the service asks
 	HostSysctls      FailureMode = "host-sysctls"        // a setting is inherited from the host
 	PublicAddresses  FailureMode = "public-addresses"    // addresses that belong to somebody
 )
@@ -36,7 +37,7 @@ const (
 var FailureModes = []FailureMode{
 	NATNoReturnRoute, NATSameSubnet, NoIPForward, NoRoute, DRARPFlux, DRVIPMissing, DRVIPNetmask, DRPortMismatch,
 	DRNotOnLink, ListenAddress, UDPDRSource, TUNRPFilter, TUNNoDevice, TUNMTU, OneArmRedirect, PersistenceSkew,
-	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, HostSysctls, PublicAddresses,
+	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, DirectorCannot, HostSysctls, PublicAddresses,
 }
 
 func (FailureMode) allowed() []string {

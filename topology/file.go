@@ -22,6 +22,8 @@ type Topology struct {
 	Networks Ordered[NetworkSpec] `json:"networks,omitempty"`
 	// Nodes by name, in order of creation.
 	Nodes Ordered[NodeSpec] `json:"nodes"`
+	// What runs the directors; embedded unless told otherwise.
+	Director *DirectorSpec `json:"director,omitempty"`
 	// Virtual services by name.
 	Services Ordered[ServiceSpec] `json:"services,omitempty"`
 	// Traffic to drive and what to expect of it, by name, in order of running.
@@ -62,6 +64,8 @@ type NodeSpec struct {
 	Serve *ServeSpec `json:"serve,omitempty"`
 	// Programs that run as long as the lab is up, by name. With one of them, the role brings no built-in server.
 	Run Ordered[CommandSpec] `json:"run,omitempty"`
+	// Director: what runs it, in place of what the file says for all.
+	Director *DirectorSpec `json:"director,omitempty"`
 	// What the role brings, each to be switched off with false.
 	Defaults DefaultsSpec `json:"defaults,omitzero"`
 }

@@ -30,6 +30,14 @@ type ServiceSpec struct {
 	Directors List[string] `json:"directors,omitempty"`
 	// Nodes in order of adding: a list of names, or a mapping of names to details.
 	RealServers RealServers `json:"realServers,omitempty"`
+	// How its real servers are checked; without it they count as up.
+	Check *CheckSpec `json:"check,omitempty"`
+	// The least sum of the weights of real servers that are up with which it works; 1 unless told otherwise.
+	Quorum int `json:"quorum,omitempty" jsonschema:"minimum=1,maximum=1000000"`
+	// The quorum is lost below quorum less this, and gained at quorum plus this; 0 unless told otherwise.
+	Hysteresis int `json:"hysteresis,omitempty" jsonschema:"minimum=0,maximum=1000000"`
+	// The node that takes the connections while there is no quorum, in place of all real servers.
+	SorryServer *SorryServerSpec `json:"sorryServer,omitempty"`
 }
 
 // PersistenceSpec is true (360 s), a time span, or a mapping.

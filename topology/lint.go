@@ -12,12 +12,16 @@ import (
 func (p *planner) lint() {
 	for _, n := range p.nodes {
 		p.lintNode(n)
+		p.lintDirector(n)
 	}
 	for _, s := range p.services {
 		p.lintVIPs(s)
 		p.lintPersistence(s)
 		for _, d := range s.dests {
 			p.lintDestination(s, d)
+		}
+		if s.sorry != nil {
+			p.lintDestination(s, s.sorry)
 		}
 	}
 }

@@ -5,18 +5,21 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 )
 
 // Plan is a topology with nothing left to decide: every default is written
 // out, every name resolved. It is what lab.Up builds, what `ipvslab plan`
 // prints and what the state on disk holds; it is the same on every machine.
 type Plan struct {
-	Name      string     `json:"name"`
-	Source    string     `json:"source,omitempty"` // the file it was read from
-	Networks  []Network  `json:"networks,omitempty"`
-	Nodes     []Node     `json:"nodes"`
-	Services  []Service  `json:"services,omitempty"`
-	Scenarios []Scenario `json:"scenarios,omitempty"`
+	Name     string    `json:"name"`
+	Source   string    `json:"source,omitempty"` // the file it was read from
+	Networks []Network `json:"networks,omitempty"`
+	Nodes    []Node    `json:"nodes"`
+	Services []Service `json:"services,omitempty"`
+	// Directors says what runs each node of role director, in the nodes' order.
+	Directors []DirectorPlan `json:"directors,omitempty"`
+	Scenarios []Scenario     `json:"scenarios,omitempty"`
 }
 
 // Origin says where a planned item comes from: the empty string when the file
@@ -175,6 +178,53 @@ type Service struct {
 	RealServers []string `json:"realServers"`
 	// MarkPorts, for a firewall-mark service, are the packets to mark on the director.
 	Marks []Mark `json:"marks,omitempty"`
+	// Check is how the real servers are checked; nil: they count as up.
+	Check *health.Check `json:"check,omitempty"`
+	// Quorum and Hysteresis are sums of weights; see health.Service.
+	Quorum     int    `json:"quorum,omitempty"`
+	Hysteresis int    `json:"hysteresis,omitempty"`
+	Sorry      *Sorry `json:"sorry,omitempty"`
+}
+
+// Sorry is the server that takes a service's connections while there is no quorum.
+type Sorry struct {
+	Node string `json:"node"`
+	health.Sorry
+}
+
+// The kinds of director.
+const (
+	Embedded        DirectorKind = "embedded"   // this program's own controller
+	Keepalived      DirectorKind = "keepalived" // keepalived(8)
+	Ipvsadm         DirectorKind = "ipvsadm"    // a rules file, applied once
+	CommandDirector DirectorKind = "command"    // any program
+)
+
+// DirectorPlan is what runs one director. Paths are as the topology file gives
+// them, from its directory.
+type DirectorPlan struct {
+	Node    string            `json:"node"`
+	Kind    DirectorKind      `json:"kind"`
+	Config  string            `json:"config,omitempty"`  // Keepalived: the user's file; empty: made of the services
+	Rules   string            `json:"rules,omitempty"`   // Ipvsadm: likewise
+	Program string            `json:"program,omitempty"` // Keepalived, Ipvsadm: what to run; empty: keepalived, or this program's own ipvsadm
+	Argv    []string          `json:"argv,omitempty"`    // CommandDirector
+	Dir     string            `json:"dir,omitempty"`     // working directory
+	Env     map[string]string `json:"env,omitempty"`
+	// Ready is the user's condition. Nil: the table is what the services say,
+	// or, where they don't say, the program runs.
+	Ready  *Ready `json:"ready,omitempty"`
+	Origin Origin `json:"origin,omitempty"`
+}
+
+// DirectorOf finds what runs a node; nil if it is no director.
+func (p *Plan) DirectorOf(node string) *DirectorPlan {
+	for i := range p.Directors {
+		if p.Directors[i].Node == node {
+			return &p.Directors[i]
+		}
+	}
+	return nil
 }
 
 // Mark is a rule that puts a service's firewall mark on packets that enter a director.

@@ -84,7 +84,8 @@ type service struct {
 	path      string
 	directors []*node
 	dests     []*destination // parallel to Spec.Destinations
-	vips      []netip.Addr   // its VIP, or those of its marks
+	sorry     *destination
+	vips      []netip.Addr // its VIP, or those of its marks
 }
 
 // destination is one real server of a service.
@@ -100,6 +101,7 @@ func (p *planner) resolve() {
 	p.resolveNetworks()
 	p.resolveNodes()
 	p.resolveServices()
+	p.resolveDirectorPlans()
 	p.checkSysctls()
 	p.placeVIPs()
 	p.checkVIPMasks()

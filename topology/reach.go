@@ -48,6 +48,9 @@ func needsForwarding(n *node) bool {
 				return true
 			}
 		}
+		if s.sorry != nil && s.sorry.Forward != lb.DR {
+			return true
+		}
 	}
 	return false
 }

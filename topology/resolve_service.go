@@ -26,6 +26,7 @@ func (p *planner) resolveServices() {
 		p.resolveScheduling(s)
 		p.resolveDirectors(s)
 		p.resolveRealServers(s)
+		p.resolveCheck(s)
 	}
 	p.checkServiceKeys()
 }

@@ -36,6 +36,9 @@ type RouteTarget struct{ Prefix netip.Prefix }
 // PortRange is a port, or an inclusive range of ports as first-last.
 type PortRange struct{ First, Last uint16 }
 
+// StatusRange is an HTTP status code, or an inclusive range as first-last.
+type StatusRange struct{ First, Last int }
+
 // HardwareAddr is a unicast Ethernet address.
 type HardwareAddr string
 
@@ -69,6 +72,10 @@ type (
 	TrafficName string
 	// DistributionName is a way to expect a distribution.
 	DistributionName string
+	// DirectorKind is what runs a director.
+	DirectorKind string
+	// OnFailureName is what becomes of a real server that is down.
+	OnFailureName string
 	// OutcomeName is what can become of a connection.
 	OutcomeName string
 )
@@ -104,3 +111,8 @@ func (ChecksumName) allowed() []string     { return []string{"none", "csum", "re
 func (TrafficName) allowed() []string      { return []string{"http", "tcp", "udp"} }
 func (DistributionName) allowed() []string { return []string{"predicted"} }
 func (OutcomeName) allowed() []string      { return []string{"answered", "refused", "timeout", "reset"} }
+
+func (DirectorKind) allowed() []string {
+	return []string{string(Embedded), string(Keepalived), string(Ipvsadm), string(CommandDirector)}
+}
+func (OnFailureName) allowed() []string { return []string{"remove", "inhibit"} }
