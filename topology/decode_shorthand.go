@@ -98,6 +98,13 @@ func (s *RealServers) decode(d *decoder, n *yaml.Node, path string) {
 		(*Ordered[RealServerSpec])(s).decode(d, n, path)
 		return
 	}
+	for _, name := range d.names(n, path) {
+		*s = append(*s, Entry[RealServerSpec]{Key: name})
+	}
+}
+
+// names are those of a list that stands for a mapping, each once.
+func (d *decoder) names(n *yaml.Node, path string) (names []string) {
 	items := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
 		items = n.Content
@@ -116,23 +123,57 @@ func (s *RealServers) decode(d *decoder, n *yaml.Node, path string) {
 		}
 		first[name] = item.Line
 		d.pos[join(path, name)] = d.at(item)
-		*s = append(*s, Entry[RealServerSpec]{Key: name})
+		names = append(names, name)
+	}
+	return names
+}
+
+func (s *GroupDirectors) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.MappingNode || isNull(n) {
+		(*Ordered[GroupDirectorSpec])(s).decode(d, n, path)
+		return
+	}
+	for _, name := range d.names(n, path) {
+		*s = append(*s, Entry[GroupDirectorSpec]{Key: name})
+	}
+}
+
+func (s *GroupDirectorSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" {
+		value(d, n, path, &s.Priority)
+		d.limit(n, path, reflect.ValueOf(s.Priority), limitsOf[GroupDirectorSpec]("priority"))
+		return
+	}
+	object(d, n, path, s)
+}
+
+func (s *SyncSpec) decode(d *decoder, n *yaml.Node, path string) {
+	switch {
+	case n.Kind != yaml.ScalarNode || isNull(n):
+		object(d, n, path, s)
+	case n.Tag == "!!bool" && n.Value == "true":
+		s.Mode = SyncName(SyncFollow)
+	case n.Tag == "!!bool" && n.Value == "false":
+		s.Mode = "none"
+	default:
+		value(d, n, path, &s.Mode)
 	}
 }
 
 func (s *RealServerSpec) decode(d *decoder, n *yaml.Node, path string) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" {
 		value(d, n, path, &s.Weight)
-		d.limit(n, path, reflect.ValueOf(s.Weight), weightLimits)
+		d.limit(n, path, reflect.ValueOf(s.Weight), limitsOf[RealServerSpec]("weight"))
 		return
 	}
 	object(d, n, path, s)
 }
 
-var weightLimits = func() limits {
-	fields, _ := fieldsOf(reflect.TypeFor[RealServerSpec]())
-	return fields["weight"].limits
-}()
+// limitsOf are those of a field that is also said alone.
+func limitsOf[T any](field string) limits {
+	fields, _ := fieldsOf(reflect.TypeFor[T]())
+	return fields[field].limits
+}
 
 func (s *TrafficSpec) decode(d *decoder, n *yaml.Node, path string) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" {

@@ -67,6 +67,9 @@ func Describe(w io.Writer, p *Plan) error {
 	for i := range p.Services {
 		d.service(&p.Services[i])
 	}
+	for i := range p.Failover {
+		d.group(&p.Failover[i])
+	}
 	for i := range p.Scenarios {
 		d.scenario(&p.Scenarios[i])
 	}

@@ -45,6 +45,36 @@ func (d *describer) service(s *Service) {
 	}
 }
 
+func (d *describer) group(g *Group) {
+	var members []string
+	for _, m := range g.Members {
+		members = append(members, fmt.Sprintf("%s (%d)", m.Node, m.Priority))
+	}
+	d.head("failover group %s: %s, VRRP version %d every %s", g.Name, strings.Join(members, ", "), g.Version, g.Interval)
+	for _, r := range g.Routers {
+		to := "multicast"
+		if g.Unicast {
+			to = "unicast"
+		}
+		d.item("", "virtual router", "%d on %s, IPv%d, %s", r.ID, r.Network, r.Family, to)
+		for _, a := range r.Addresses {
+			d.item(a.Origin, "floats", "%s%s", a.Addr, vipMark(Address{VIP: a.VIP}))
+		}
+	}
+	switch {
+	case !g.Preempt:
+		d.item("", "preemption", "none")
+	case g.PreemptDelay > 0:
+		d.item("", "preemption", "after %s", g.PreemptDelay)
+	}
+	if g.StartActive {
+		d.item("", "start", "%s as active", g.Members[0].Node)
+	}
+	if s := g.Sync; s != nil {
+		d.item("", "sync daemons", "%s, id %d on %s", s.Mode, s.ID, s.Network)
+	}
+}
+
 func (d *describer) scenario(s *Scenario) {
 	to := "service " + s.Service
 	if s.To != "" {

@@ -29,6 +29,7 @@ const (
 	DuplicateAddress FailureMode = "duplicate-address"   // error: two interfaces have it
 	WrongSubnet      FailureMode = "wrong-subnet"        // error: an address outside its network
 	DirectorCannot   FailureMode = "director-cannot"     // what runs the director can't do what the service asks
+	GatewayNotMoved  FailureMode = "gateway-not-moved"   // the real servers' gateway stays with a director that is taken over
 	HostSysctls      FailureMode = "host-sysctls"        // a setting is inherited from the host
 	PublicAddresses  FailureMode = "public-addresses"    // addresses that belong to somebody
 )
@@ -37,7 +38,7 @@ const (
 var FailureModes = []FailureMode{
 	NATNoReturnRoute, NATSameSubnet, NoIPForward, NoRoute, DRARPFlux, DRVIPMissing, DRVIPNetmask, DRPortMismatch,
 	DRNotOnLink, ListenAddress, UDPDRSource, TUNRPFilter, TUNNoDevice, TUNMTU, OneArmRedirect, PersistenceSkew,
-	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, DirectorCannot, HostSysctls, PublicAddresses,
+	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, DirectorCannot, GatewayNotMoved, HostSysctls, PublicAddresses,
 }
 
 func (FailureMode) allowed() []string {

@@ -26,6 +26,8 @@ type Topology struct {
 	Director *DirectorSpec `json:"director,omitempty"`
 	// Virtual services by name.
 	Services Ordered[ServiceSpec] `json:"services,omitempty"`
+	// Groups of directors that take each other's addresses over, by name.
+	Failover Ordered[FailoverSpec] `json:"failover,omitempty"`
 	// Traffic to drive and what to expect of it, by name, in order of running.
 	Scenarios Ordered[ScenarioSpec] `json:"scenarios,omitempty"`
 

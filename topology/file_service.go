@@ -26,7 +26,7 @@ type ServiceSpec struct {
 	Persistence *PersistenceSpec `json:"persistence,omitempty"`
 	// How packets reach the real servers: nat (the default), dr or tun.
 	Forwarding ForwardName `json:"forwarding,omitempty"`
-	// The directors that carry it; the first one unless told otherwise. The VIP lives on the first named.
+	// The directors that carry it, or a failover group; the first director, or its group, unless told otherwise. The VIP lives on the first named, or floats with the group.
 	Directors List[string] `json:"directors,omitempty"`
 	// Nodes in order of adding: a list of names, or a mapping of names to details.
 	RealServers RealServers `json:"realServers,omitempty"`

@@ -36,6 +36,9 @@ func (p *planner) indexOwners() {
 			}
 		}
 	}
+	for a, g := range p.floating {
+		p.owners[a] = g.members[0]
+	}
 	for _, s := range p.services {
 		for _, vip := range s.vips {
 			if p.owners[vip] == nil && len(s.directors) > 0 {
@@ -55,6 +58,10 @@ func (p *planner) routeBack(n *node) {
 		dir := d.svc.directors[0]
 		to := defaultRoute(d.Addr.Is6())
 		if hasRoute(n.Node, to) {
+			continue
+		}
+		if via := d.svc.group.gateway(n, d.Addr.Is6()); via.IsValid() {
+			p.addRoute(n, to, via, fmt.Sprintf("role realserver: nat answers for service %s return through the floating gateway of group %s", d.svc.Name, d.svc.group.Name))
 			continue
 		}
 		via := p.nextHop(n, d.Addr.Is6(), func(m *node) bool { return m == dir }, dir, nil)

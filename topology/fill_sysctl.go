@@ -42,6 +42,7 @@ func (p *planner) fillSysctls() {
 		p.pinARP(s, n)
 		p.pinTunnels(s, n)
 		p.pinDirector(s, n)
+		p.pinSync(s, n)
 		p.overrideSysctls(s, n)
 		n.Sysctls = s.list
 	}
@@ -192,6 +193,19 @@ func (p *planner) pinDirector(s *pins, n *node) {
 	}
 	for _, d := range vsDefaults {
 		s.add(Sysctl{Key: "net.ipv4.vs." + d.key, Value: d.value, Origin: "role director: the kernel's default", Optional: len(n.carries) == 0})
+	}
+}
+
+// pinSync pins when the kernel synchronises a connection, on the directors of
+// a group that does (Documentation/networking/ipvs-sysctl.rst, sync_threshold).
+func (p *planner) pinSync(s *pins, n *node) {
+	for _, g := range p.groupsOf(n) {
+		if g.Sync == nil {
+			continue
+		}
+		threshold, period := g.spec.Sync.thresholds()
+		why := "group " + g.Name + ": when a connection is synchronised"
+		s.set("net.ipv4.vs.sync_threshold", itoa(threshold)+" "+itoa(period), why)
 	}
 }
 

@@ -22,7 +22,7 @@ func (p *planner) placeVIPs() {
 		d := s.directors[0]
 		for _, vip := range s.vips {
 			p.checkVIPOwner(s, vip)
-			if !hasAddress(d.Node, vip) {
+			if s.group == nil && !hasAddress(d.Node, vip) {
 				p.placeVIP(s, d, vip)
 			}
 		}

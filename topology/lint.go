@@ -54,7 +54,7 @@ func (p *planner) lintVIPs(s *service) {
 		return
 	}
 	for _, vip := range s.vips {
-		if !hasAddress(s.directors[0].Node, vip) {
+		if !p.has(s.directors[0], vip) {
 			p.warn(NoRoute, s.path, "leave the director's defaults.vip on, or add the address",
 				"no director has the VIP %s", vip)
 			continue
@@ -174,7 +174,9 @@ func (p *planner) lintNATReturn(d *destination, dir, c *node, a netip.Addr) {
 	if !ok || !slices.Contains(path, dir) && !p.policyRouted(d.node, path) {
 		p.warn(NATNoReturnRoute, d.path, "a default route, or one to the client's network, via the director",
 			"the answers of %q to client %q don't go through director %q", d.node.Name, c.Name, dir.Name)
+		return
 	}
+	p.lintGateway(d, path, a)
 }
 
 // policyRouted tells whether a traced way ended at a node whose rules may lead anywhere.
@@ -229,7 +231,7 @@ func (p *planner) lintStraightBack(s *service, d *destination) {
 					p.warn(NoRoute, d.path, "add a route, or a router between", "real server %q has no way back to client %q", d.node.Name, c.Name)
 				}
 				for _, hop := range path {
-					if hop != c && hasAddress(hop.Node, vip) {
+					if hop != c && p.has(hop, vip) {
 						p.warn(NoRoute, d.path, "answer through a router, or take forwarding: nat",
 							"the answers of %q go through %q, which drops them, since the VIP %s is its own", d.node.Name, hop.Name, vip)
 					}

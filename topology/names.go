@@ -52,7 +52,7 @@ func nearest(got string, words []string) string {
 
 // choices says what is allowed and, if one of it is near, what was meant.
 func choices(got string, words []string) string {
-	const show = 24
+	const show = 40
 	if len(words) == 0 {
 		return "there is none"
 	}

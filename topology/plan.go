@@ -17,6 +17,7 @@ type Plan struct {
 	Networks []Network `json:"networks,omitempty"`
 	Nodes    []Node    `json:"nodes"`
 	Services []Service `json:"services,omitempty"`
+	Failover []Group   `json:"failover,omitempty"`
 	// Directors says what runs each node of role director, in the nodes' order.
 	Directors []DirectorPlan `json:"directors,omitempty"`
 	Scenarios []Scenario     `json:"scenarios,omitempty"`

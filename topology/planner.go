@@ -56,6 +56,8 @@ type planner struct {
 	byName   map[string]*node   // by the planned name
 	groups   map[string][]*node // by the file's name: several with replicas
 	services []*service         // parallel to plan.Services
+	failover []*group           // parallel to plan.Failover
+	floating map[netip.Addr]*group
 	owners   map[netip.Addr]*node
 	passing  []*node // see passers
 	client   []*node // see clients
@@ -83,6 +85,7 @@ type service struct {
 	spec      *ServiceSpec
 	path      string
 	directors []*node
+	group     *group         // with which its VIPs float, or nil
 	dests     []*destination // parallel to Spec.Destinations
 	sorry     *destination
 	vips      []netip.Addr // its VIP, or those of its marks
@@ -100,9 +103,11 @@ func (p *planner) resolve() {
 	p.resolveName()
 	p.resolveNetworks()
 	p.resolveNodes()
+	p.resolveFailover()
 	p.resolveServices()
 	p.resolveDirectorPlans()
 	p.checkSysctls()
+	p.floatVIPs()
 	p.placeVIPs()
 	p.checkVIPMasks()
 	p.resolveScenarios()

@@ -109,7 +109,7 @@ func (p *planner) visit(queue []step, at step, seen map[*node]bool, to reach, av
 			if seen[m] || avoid[m] || (m.Role == Router) != routers || m != to.final && !p.forwards(m, to.v6) {
 				continue
 			}
-			hop := sharedAddress(at.at.Node, m.Node, to.v6)
+			hop := p.hopTo(at.at, m, to.v6)
 			if !hop.IsValid() {
 				continue
 			}

@@ -3,6 +3,7 @@ package topology
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,8 +149,15 @@ func (p *planner) resolveDirectors(s *service) {
 	}
 	for i, name := range s.spec.Directors {
 		path := indexed(s.path+".directors", s.path+".directors", i, p)
-		group := p.lookup(path, name)
-		for _, n := range group {
+		if g := p.groupNamed(name); g != nil {
+			for _, n := range g.members {
+				if !slices.Contains(s.directors, n) {
+					s.directors = append(s.directors, n)
+				}
+			}
+			continue
+		}
+		for _, n := range p.lookup(path, name) {
 			if n.Role != Director && !p.broken(n.path) {
 				p.errorf(path, "give it role: director", "node %q has the role %s", n.Name, n.Role)
 			}
@@ -159,7 +167,10 @@ func (p *planner) resolveDirectors(s *service) {
 	if len(s.spec.Directors) == 0 {
 		for _, n := range p.nodes {
 			if n.Role == Director {
-				s.directors = append(s.directors, n)
+				s.directors = []*node{n}
+				if groups := p.groupsOf(n); len(groups) > 0 {
+					s.directors = slices.Clone(groups[0].members)
+				}
 				break
 			}
 		}

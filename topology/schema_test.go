@@ -26,6 +26,9 @@ func (Ordered[V]) JSONSchemaAlias() any { return map[string]V{} }
 // JSONSchemaAlias does the same for real servers; the list is among the shorthands.
 func (RealServers) JSONSchemaAlias() any { return map[string]RealServerSpec{} }
 
+// JSONSchemaAlias does the same for a group's directors.
+func (GroupDirectors) JSONSchemaAlias() any { return map[string]GroupDirectorSpec{} }
+
 // patterns are the shapes of the values that are one word.
 var patterns = map[reflect.Type]*jsonschema.Schema{
 	addrType:                        word(`^[0-9A-Fa-f.:]+$`),
@@ -85,21 +88,23 @@ func shorthands() map[string][]*jsonschema.Schema {
 	null := &jsonschema.Schema{Type: "null"}
 	yes := &jsonschema.Schema{Type: "boolean", Const: true}
 	return map[string][]*jsonschema.Schema{
-		"NetworkSpec":     {oneOrMany(patterns[prefixType])},
-		"InterfaceSpec":   {oneOrMany(patterns[reflect.TypeFor[AddressSpec]()]), null},
-		"CommandSpec":     {list},
-		"ServeSpec":       {{Type: "string", Const: "none"}},
-		"PersistenceSpec": {yes, patterns[reflect.TypeFor[Duration]()]},
-		"DirectorSpec":    {mapper(reflect.TypeFor[DirectorKind]())},
-		"CheckSpec":       {{Type: "string", Enum: []any{"tcp", "http", "udp", "grpc"}}},
-		"HTTPCheckSpec":   {yes, text},
-		"UDPCheckSpec":    {yes},
-		"GRPCCheckSpec":   {yes, text},
-		"SorryServerSpec": {text},
-		"TunnelSpec":      {mapper(reflect.TypeFor[TunnelName]())},
-		"RealServerSpec":  {integer(0, 65535), null},
-		"TrafficSpec":     {integer(1, 1<<31-1)},
-		"ExpectSpec":      {{Type: "string", Enum: []any{"predicted", "answered", "refused", "timeout", "reset"}}},
+		"NetworkSpec":       {oneOrMany(patterns[prefixType])},
+		"InterfaceSpec":     {oneOrMany(patterns[reflect.TypeFor[AddressSpec]()]), null},
+		"CommandSpec":       {list},
+		"ServeSpec":         {{Type: "string", Const: "none"}},
+		"PersistenceSpec":   {yes, patterns[reflect.TypeFor[Duration]()]},
+		"DirectorSpec":      {mapper(reflect.TypeFor[DirectorKind]())},
+		"CheckSpec":         {{Type: "string", Enum: []any{"tcp", "http", "udp", "grpc"}}},
+		"HTTPCheckSpec":     {yes, text},
+		"UDPCheckSpec":      {yes},
+		"GRPCCheckSpec":     {yes, text},
+		"SorryServerSpec":   {text},
+		"TunnelSpec":        {mapper(reflect.TypeFor[TunnelName]())},
+		"RealServerSpec":    {integer(0, 65535), null},
+		"GroupDirectorSpec": {integer(1, 254), null},
+		"SyncSpec":          {{Type: "boolean"}, mapper(reflect.TypeFor[SyncName]())},
+		"TrafficSpec":       {integer(1, 1<<31-1)},
+		"ExpectSpec":        {{Type: "string", Enum: []any{"predicted", "answered", "refused", "timeout", "reset"}}},
 	}
 }
 
@@ -125,12 +130,8 @@ func makeSchema(t *testing.T) []byte {
 		root.Definitions[name] = anyOf(append(forms, def)...)
 		root.Definitions[name].Description = description
 	}
-	service := root.Definitions["ServiceSpec"]
-	mapping, _ := service.Properties.Get("realServers")
-	list := &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Type: "string"}}
-	both := anyOf(&jsonschema.Schema{Type: "string"}, list, &jsonschema.Schema{Type: "object", AdditionalProperties: mapping.AdditionalProperties})
-	both.Description = mapping.Description
-	service.Properties.Set("realServers", both)
+	listToo(root.Definitions["ServiceSpec"], "realServers")
+	listToo(root.Definitions["FailoverSpec"], "directors")
 	version, _ := root.Properties.Get("apiVersion")
 	version.Const = APIVersion
 	root.PatternProperties = map[string]*jsonschema.Schema{"^x-": jsonschema.TrueSchema}
@@ -141,6 +142,15 @@ func makeSchema(t *testing.T) []byte {
 	}
 	space := regexp.MustCompile(`\\n`)
 	return append(space.ReplaceAll(data, []byte(" ")), '\n')
+}
+
+// listToo lets a mapping of nodes be a list of their names, or one name.
+func listToo(def *jsonschema.Schema, key string) {
+	mapping, _ := def.Properties.Get(key)
+	list := &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Type: "string"}}
+	both := anyOf(&jsonschema.Schema{Type: "string"}, list, &jsonschema.Schema{Type: "object", AdditionalProperties: mapping.AdditionalProperties})
+	both.Description = mapping.Description
+	def.Properties.Set(key, both)
 }
 
 func TestSchemaIsUpToDate(t *testing.T) {

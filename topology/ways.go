@@ -78,7 +78,7 @@ type hop struct {
 // way looks a destination up in the node's addresses and its main table, by
 // the longest prefix.
 func (p *planner) way(n *node, dst netip.Addr) hop {
-	if hasAddress(n.Node, dst) {
+	if p.has(n, dst) {
 		return hop{ok: true, local: true}
 	}
 	best, length, metric := hop{}, -1, 0
@@ -132,7 +132,7 @@ func (p *planner) trace(from *node, dst netip.Addr) (path []*node, ok bool) {
 			return path, true
 		}
 		if !p.forwards(m, dst.Is6()) {
-			return path, hasAddress(m.Node, dst)
+			return path, p.has(m, dst)
 		}
 		at = m
 	}
