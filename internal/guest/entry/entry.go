@@ -13,6 +13,9 @@
 // Nothing but main imports it.
 package entry
 
-import "github.com/ipvslab/ipvslab/internal/guest"
+import (
+	"github.com/ipvslab/ipvslab/internal/guest"
+	_ "github.com/ipvslab/ipvslab/internal/guest/prefault" // before anything else
+)
 
 func init() { guest.Hook() }

@@ -102,6 +102,7 @@ func commandLine(spec machine.Spec) []string {
 		"quiet", "initcall_blacklist=" + slow, "pty.legacy_count=0",
 		"devtmpfs.mount=0", // it would hide a copy of init in the private directory
 		"lsm=", "selinux=0", "audit=0", "panic=-1",
+		"IPVSLAB_GUEST=" + Kind, // goes to init's environment (package prefault)
 	}
 	args = append(args, spec.KernelArgs...)
 	return append(args, "--", machine.Mark, Kind)
