@@ -38,6 +38,7 @@ func (b *builder) build(ctx context.Context) error {
 		{"setting virtual services", b.applyServices},
 		{"starting responders", b.startAgent},
 		{"starting commands", b.startCommands},
+		{"starting directors", b.startDirectors},
 	}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {

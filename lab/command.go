@@ -31,17 +31,24 @@ func (b *builder) startCommands(ctx context.Context) error {
 }
 
 func (b *builder) startCommand(ctx context.Context, node *Node, c topology.Command) error {
-	logName := commandLog(b.dir, node.Name()+"."+c.Name)
-	log, err := os.OpenFile(logName, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	spec := ExecSpec{Argv: c.Argv, Dir: c.Dir, Stdout: log, Stderr: log}
+	spec := ExecSpec{Argv: c.Argv, Dir: c.Dir}
 	for key, value := range c.Env {
 		spec.Env = append(spec.Env, key+"="+value)
 	}
 	slices.Sort(spec.Env)
+	ready := &readiness{Ready: c.Ready, node: node, log: commandLog(b.dir, node.Name()+"."+c.Name)}
+	return b.launch(ctx, node, spec, fmt.Sprintf("command %s of node %s", c.Name, node.Name()), ready)
+}
+
+// launch starts a process that stays as long as the lab is up, records it, and
+// returns when it is ready.
+func (b *builder) launch(ctx context.Context, node *Node, spec ExecSpec, what string, ready *readiness) error {
+	log, err := os.OpenFile(ready.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	spec.Stdout, spec.Stderr = log, log
 	// It outlives this call, and what ctx does.
 	cmd, problem, err := node.start(context.WithoutCancel(ctx), spec, &syscall.SysProcAttr{Setsid: true}) // out of Ctrl-C's reach
 	if err != nil {
@@ -52,9 +59,9 @@ func (b *builder) startCommand(ctx context.Context, node *Node, c topology.Comma
 	if problem != "" {
 		return fmt.Errorf("%w: %s", ErrStart, problem)
 	}
-	err = b.record(cmd.Process.Pid, fmt.Sprintf("command %s of node %s", c.Name, node.Name()), logName)
+	err = b.record(cmd.Process.Pid, what, ready.log)
 	if err == nil {
-		err = (&readiness{node: node, Ready: c.Ready, log: logName}).await(ctx, ended)
+		err = ready.await(ctx, ended)
 	}
 	return err
 }
@@ -64,6 +71,7 @@ type readiness struct {
 	topology.Ready
 	node *Node
 	log  string
+	look func(context.Context) error // the condition, where it is not one of the plan's
 }
 
 // How long a command has to get ready if the plan doesn't say, how often that
@@ -132,6 +140,8 @@ func (r *readiness) onEnd(err error) error {
 // probe chooses the condition: nil when it holds, else what is missing.
 func (r *readiness) probe() (func(context.Context) error, error) {
 	switch {
+	case r.look != nil:
+		return r.look, nil
 	case r.TCP != "":
 		host, port, err := net.SplitHostPort(r.TCP)
 		if err != nil {

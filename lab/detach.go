@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -71,13 +72,14 @@ func (b *builder) awaitAgent(ctx context.Context, cmd *exec.Cmd, r *os.File, log
 	return nil
 }
 
-// record adds a process to the state.
+// record adds a process to the state, in place of one of the same name.
 func (b *builder) record(pid int, what, log string) error {
 	p, err := findProcess(pid, what)
 	if err != nil {
 		return err
 	}
 	p.Log = log
+	b.state.Processes = slices.DeleteFunc(b.state.Processes, func(old process) bool { return old.What == what })
 	b.state.Processes = append(b.state.Processes, p)
 	return b.stateDir.write(b.state)
 }

@@ -40,6 +40,7 @@ func (n *Node) Do(fn func() error) error { return netns.Do(n.Namespace(), fn) }
 type ExecSpec struct {
 	Argv []string
 	Dir  string   // empty: the caller's
+	path string   // of the program; empty: found by Argv[0]
 	Env  []string // added to the caller's environment, and to IPVSLAB_LAB and IPVSLAB_NODE
 	// The streams; nil is /dev/null. An *os.File, a terminal too, is handed on as it is.
 	Stdin          io.Reader
@@ -115,7 +116,7 @@ const killDelay = 2 * time.Second
 func (n *Node) command(ctx context.Context, spec ExecSpec, problem *os.File) *exec.Cmd {
 	s := stageSpec{
 		Node: n.Name(), Namespace: n.Namespace(), Hosts: hostsFile(n.lab.dir),
-		Dir: spec.Dir, Argv: spec.Argv, Report: problem != nil,
+		Dir: spec.Dir, Path: spec.path, Argv: spec.Argv, Report: problem != nil,
 	}
 	arg, err := json.Marshal(s)
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")

@@ -19,7 +19,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	lab.Hook()
+	lab.Hook(playedProgram)
+	playProgram()
 	helper()
 	os.Exit(m.Run())
 }

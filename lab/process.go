@@ -21,7 +21,7 @@ import (
 type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"`
-	What  string `json:"what"` // "agent", or "command NAME of node NODE"
+	What  string `json:"what"` // "agent", "director of node NODE", or "command NAME of node NODE"
 	Log   string `json:"log,omitempty"`
 }
 

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
+	"github.com/ipvslab/ipvslab/topology"
 )
 
 // Table opens the node's IPVS table; Close it. lb.ErrNoIPVS: the kernel has none.
@@ -20,29 +20,23 @@ func (n *Node) Table(ctx context.Context) (*ipvs.Table, error) {
 	return table, nil
 }
 
-// applyServices fills the directors' tables.
+// applyServices fills the tables of those directors that are no processes.
 func (b *builder) applyServices(ctx context.Context) error {
 	if b.opts.NoServices {
 		return nil
 	}
-	return b.ApplyServices(ctx)
-}
-
-// ApplyServices makes every director's table equal to the plan, as Up does
-// unless it is told to leave that out, and checks what the kernel then holds.
-// Services that the plan doesn't know are left alone.
-func (l *Lab) ApplyServices(ctx context.Context) error {
-	for _, node := range l.Nodes() {
-		var desired []lb.Service
-		for _, s := range l.plan.Services {
-			if slices.Contains(s.Directors, node.Name()) {
-				desired = append(desired, s.Spec)
-			}
+	for _, node := range b.Nodes() {
+		d := b.plan.DirectorOf(node.Name())
+		desired := carried(b.plan, node.Name())
+		var err error
+		switch {
+		case d != nil && hasProcess(b.plan, d): // its turn comes
+		case d != nil && d.Kind == topology.Ipvsadm:
+			err = b.applyRules(ctx, d)
+		case len(desired) > 0:
+			err = node.applyServices(ctx, desired)
 		}
-		if len(desired) == 0 {
-			continue
-		}
-		if err := node.applyServices(ctx, desired); err != nil {
+		if err != nil {
 			return fmt.Errorf("set virtual services: %w", err)
 		}
 	}

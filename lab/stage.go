@@ -28,26 +28,34 @@ const (
 // reportFD is where a helper tells its parent why it failed.
 const reportFD = 3
 
-var hooked bool
+var (
+	hooked   bool
+	programs []string // see Hook
+)
 
 var errNotHooked = errors.New("this program doesn't call lab.Hook at the start of main (a test binary: of TestMain)")
 
 // Hook turns this process into one of the package's helpers, and never
-// returns, if it was started as such. Call it first thing in main.
-func Hook() {
-	hooked = true
+// returns, if it was started as such. Call it first thing in main. The names,
+// if any, are programs that main plays when it is called by them, such as
+// ipvsadm: they are in the PATH of directors that are commands, and where
+// [Lab.ProgramDir] is put into the PATH.
+func Hook(names ...string) {
+	hooked, programs = true, names
 	switch os.Args[0] {
 	case stageName:
 		runStage()
 	case agentName:
 		runAgent()
+	case directorName:
+		runEmbedded()
 	}
 }
 
 // stageSpec is what the first stage is told.
 type stageSpec struct {
 	Node, Namespace, Hosts string
-	Dir                    string
+	Dir, Path              string
 	Argv                   []string
 	Report                 bool // failures to reportFD, else to standard error
 }
@@ -92,7 +100,10 @@ func (s *stageSpec) become() (status int, err error) {
 			return statusCantRun, err
 		}
 	}
-	path, err := exec.LookPath(s.Argv[0])
+	path, err := s.Path, error(nil)
+	if path == "" {
+		path, err = exec.LookPath(s.Argv[0])
+	}
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return statusNotFound, fmt.Errorf("%s: command not found", s.Argv[0])
 	}

@@ -34,12 +34,15 @@ type state struct {
 	Boot       string    `json:"boot"`       // boot_id of the kernel it was made in
 	Namespaces []string  `json:"namespaces"` // that are there or will be
 	Processes  []process `json:"processes,omitempty"`
+	// Base is the directory in which relative paths of the plan begin: that of the process that made the lab.
+	Base string `json:"base,omitempty"`
 	// Plan is in a file of its own, which never changes.
 	Plan *topology.Plan `json:"-"`
 }
 
 func newState(plan *topology.Plan) *state {
 	st := &state{Phase: phaseMaking, Created: time.Now().UTC(), Boot: bootID(), Plan: plan}
+	st.Base, _ = os.Getwd() // without one, relative paths are not found, which is told then
 	st.Namespaces = append(st.Namespaces, segmentsName(plan.Name))
 	for _, n := range plan.Nodes {
 		st.Namespaces = append(st.Namespaces, nsName(plan.Name, n.Name))

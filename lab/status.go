@@ -11,14 +11,15 @@ import (
 
 // Status is what there is of a lab, as `ipvslab status --json` prints it.
 type Status struct {
-	Name      string          `json:"name"`
-	Phase     string          `json:"phase"` // "up"; "making" or "ending" while that is done, or if whoever did it died
-	Created   time.Time       `json:"created"`
-	Source    string          `json:"source,omitempty"`
-	Directory string          `json:"directory"`
-	Nodes     []NodeStatus    `json:"nodes"`
-	Processes []ProcessStatus `json:"processes,omitempty"`
-	Services  []ServiceStatus `json:"services,omitempty"`
+	Name      string           `json:"name"`
+	Phase     string           `json:"phase"` // "up"; "making" or "ending" while that is done, or if whoever did it died
+	Created   time.Time        `json:"created"`
+	Source    string           `json:"source,omitempty"`
+	Directory string           `json:"directory"`
+	Nodes     []NodeStatus     `json:"nodes"`
+	Directors []DirectorStatus `json:"directors,omitempty"`
+	Processes []ProcessStatus  `json:"processes,omitempty"`
+	Services  []ServiceStatus  `json:"services,omitempty"`
 }
 
 // NodeStatus is a node of a Status.
@@ -30,7 +31,7 @@ type NodeStatus struct {
 	Addresses []netip.Addr  `json:"addresses,omitempty"`
 }
 
-// ProcessStatus is the agent, or one of the user's commands.
+// ProcessStatus is the agent, a director, or one of the user's commands.
 type ProcessStatus struct {
 	What  string `json:"what"`
 	PID   int    `json:"pid"`
@@ -64,6 +65,7 @@ func ReadStatus(name string) (*Status, error) {
 		}
 		s.Nodes = append(s.Nodes, ns)
 	}
+	s.Directors = directorStatus(st)
 	for _, p := range st.Processes {
 		s.Processes = append(s.Processes, ProcessStatus{What: p.What, PID: p.PID, Alive: p.alive(), Log: p.Log})
 	}

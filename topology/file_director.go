@@ -18,7 +18,7 @@ type DirectorSpec struct {
 	Dir string `json:"dir,omitempty"`
 	// keepalived, command: additional environment.
 	Env Ordered[SysctlValue] `json:"env,omitempty"`
-	// When it counts as started; when the table is what the services say, unless told otherwise.
+	// When it counts as started; when the table is what the services say, unless told otherwise (within alone sets the deadline for that).
 	Ready ReadySpec `json:"ready,omitzero"`
 }
 

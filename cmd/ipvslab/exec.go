@@ -108,7 +108,7 @@ func (a *app) inNode(ctx context.Context, labName, ref string, argv []string) er
 		if err != nil {
 			return err
 		}
-		bin, err := programDir(l)
+		bin, err := l.ProgramDir()
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/launch"
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -170,6 +171,14 @@ func exportOptions(plan *topology.Plan, director string) ipvsadm.ExportOptions {
 				return nil // as it is unless told otherwise
 			}
 			return d
+		},
+		Health: func(k lb.Key) *health.Service {
+			services := plan.HealthServices(director)
+			i := slices.IndexFunc(services, func(s health.Service) bool { return s.Spec.Key == k })
+			if i < 0 {
+				return nil
+			}
+			return &services[i]
 		},
 		Marks: func(k lb.Key) (marks []ipvsadm.Mark) {
 			for _, m := range planned(k).Marks {

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/ipvslab/ipvslab/internal/launch"
-	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
@@ -92,21 +88,3 @@ type unreachable struct {
 }
 
 func (u unreachable) Info(context.Context) (lb.Info, error) { return lb.Info{}, u.err }
-
-// programDir is a directory of the lab's in which this binary has the programs' names.
-func programDir(l *lab.Lab) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this program: %w", err)
-	}
-	dir := filepath.Join(l.Dir(), "bin")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("put ipvsadm into the PATH: %w", err)
-	}
-	for name := range programs {
-		if err := os.Symlink(self, filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrExist) {
-			return "", fmt.Errorf("put ipvsadm into the PATH: %w", err)
-		}
-	}
-	return dir, nil
-}

@@ -24,7 +24,7 @@ const (
 )
 
 func main() {
-	lab.Hook() // this process may be a command on its way into a node, or a lab's agent
+	lab.Hook("ipvsadm", "ipvsadm-save", "ipvsadm-restore") // this process may be a command on its way into a node, or a lab's agent
 	ctx, stop := interruptible()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	if name := filepath.Base(os.Args[0]); programs[name] != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -95,10 +97,22 @@ func (a *app) printStatus(s *lab.Status) {
 	for _, v := range s.Services {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", v.Name, v.Key, v.Scheduler, strings.Join(v.Directors, " "), strings.Join(v.RealServers, " "))
 	}
-	if len(s.Processes) > 0 {
+	if len(s.Directors) > 0 {
+		fmt.Fprintln(w, "\nDIRECTOR\tKIND\tSTATE\tPID\tLOG")
+	}
+	of := map[int]bool{} // processes of directors
+	for _, d := range s.Directors {
+		pid := "-"
+		if d.PID != 0 {
+			pid, of[d.PID] = strconv.Itoa(d.PID), true
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Node, d.Kind, d.State, pid, d.Log)
+	}
+	processes := slices.DeleteFunc(slices.Clone(s.Processes), func(p lab.ProcessStatus) bool { return of[p.PID] })
+	if len(processes) > 0 {
 		fmt.Fprintln(w, "\nPROCESS\tPID\tSTATE\tLOG")
 	}
-	for _, p := range s.Processes {
+	for _, p := range processes {
 		state := "runs"
 		if !p.Alive {
 			state = "has ended"

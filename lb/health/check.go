@@ -12,6 +12,7 @@
 package health
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
@@ -97,6 +98,17 @@ type Service struct {
 
 // Target is where clients see a service.
 type Target = lb.DestKey
+
+// CommandEnv is the environment in which a command checks a real server.
+func CommandEnv(s *Service, d lb.DestKey) []string {
+	return []string{
+		"IPVSLAB_SERVICE=" + s.Name,
+		"IPVSLAB_VIP=" + s.Target.Addr.String(),
+		"IPVSLAB_VIP_PORT=" + strconv.Itoa(int(s.Target.Port)),
+		"IPVSLAB_REAL_SERVER=" + d.Addr.String(),
+		"IPVSLAB_REAL_PORT=" + strconv.Itoa(int(d.Port)),
+	}
+}
 
 // Sorry is the server that takes a service's connections while it has no quorum.
 type Sorry struct {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 )
 
 // Dialect is a way to write services down.
@@ -45,7 +46,7 @@ type Mark struct {
 }
 
 // ExportOptions are what is known beside the table. Each function may be nil,
-// and give nothing for what it doesn't know. All but Marks are for YAML.
+// and give nothing for what it doesn't know. All but Health and Marks are for YAML.
 type ExportOptions struct {
 	// Node names the topology's node that has a real server's address;
 	// otherwise one is made up from the address.
@@ -54,6 +55,8 @@ type ExportOptions struct {
 	Name func(lb.Key) string
 	// Directors are the nodes that carry a service; otherwise that is left open.
 	Directors func(lb.Key) []string
+	// Health is how a service's real servers are checked, for Keepalived.
+	Health func(lb.Key) *health.Service
 	// Marks are the packets that carry a service's firewall mark.
 	Marks func(lb.Key) []Mark
 }

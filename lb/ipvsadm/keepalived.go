@@ -4,11 +4,12 @@ import (
 	"math"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 )
 
 // keepalivedExport writes virtual_server blocks (keepalived.conf(5), 2.2).
 // keepalived without a checker holds every server to be up, so the table is
-// the one that was exported.
+// the one that was exported; with one, when all are.
 type keepalivedExport struct{ exporter }
 
 func (e *keepalivedExport) service(s *lb.Service) {
@@ -37,8 +38,15 @@ func (e *keepalivedExport) service(s *lb.Service) {
 		e.lose(s, nil, "the service itself, for keepalived leaves out one without servers")
 	}
 	e.f("    lvs_method %s\n", keepalivedMethod(method))
+	h := known(e.opt.Health, s.Key)
+	if h != nil && h.Check == nil {
+		h = nil
+	}
+	if h != nil {
+		e.checks(s, h)
+	}
 	for i := range s.Destinations {
-		e.server(s, &s.Destinations[i])
+		e.server(s, &s.Destinations[i], h)
 	}
 	e.f("}\n")
 }
@@ -71,7 +79,7 @@ func keepalivedMethod(f lb.Forward) string {
 	return "DR" // the director itself, too: the kernel finds out
 }
 
-func (e *keepalivedExport) server(s *lb.Service, d *lb.Destination) {
+func (e *keepalivedExport) server(s *lb.Service, d *lb.Destination, h *health.Service) {
 	e.f("    real_server %s %d {\n", formatAddr(d.Addr), d.Port)
 	weight := d.Weight
 	if weight > math.MaxUint16 {
@@ -89,6 +97,9 @@ func (e *keepalivedExport) server(s *lb.Service, d *lb.Destination) {
 	}
 	if d.Lower != 0 {
 		e.f("        lthreshold %d\n", d.Lower)
+	}
+	if h != nil {
+		e.check(h, d)
 	}
 	e.f("    }\n")
 }
