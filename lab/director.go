@@ -44,7 +44,7 @@ func hasProcess(plan *topology.Plan, d *topology.DirectorPlan) bool {
 	case topology.Keepalived, topology.CommandDirector:
 		return true
 	case topology.Embedded:
-		return slices.ContainsFunc(plan.HealthServices(d.Node), watched)
+		return inGroup(plan, d.Node) || slices.ContainsFunc(plan.HealthServices(d.Node), watched)
 	}
 	return false
 }
@@ -72,7 +72,7 @@ func (b *builder) startDirectors(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return b.awaitGroups(ctx)
 }
 
 // startDirector starts a director's process, records it, and returns when it is ready.

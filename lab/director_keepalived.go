@@ -86,7 +86,10 @@ func findKeepalived(program string) (string, error) {
 func (b *builder) keepalivedText(node string) ([]byte, error) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Made by ipvslab of the services of director %s.\n", node)
-	fmt.Fprintf(&out, "global_defs {\n    router_id %s\n    script_user root\n}\n\n", node)
+	fmt.Fprintf(&out, "global_defs {\n    router_id %s\n    script_user root\n", node)
+	keepalivedGlobals(&out, b.plan, node)
+	fmt.Fprint(&out, "}\n\n")
+	keepalivedGroups(&out, b.plan, node)
 	services := b.plan.HealthServices(node)
 	checks := func(k lb.Key) *health.Service {
 		for i := range services {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -116,6 +117,55 @@ func TestDirectors(t *testing.T) {
 			nothingLeft(t, dir, l.Name())
 		})
 	}
+}
+
+// TestKeepalivedTakesOver has a failover group in keepalived's hands: its
+// generated configuration is one that keepalived accepts, and does what it says.
+func TestKeepalivedTakesOver(t *testing.T) {
+	needIPVS(t)
+	needKeepalived(t)
+	dir := stateRoot(t)
+	p := directed(t, "vrrp", "director: {role: director, interfaces: {outside: 10.9.0.1, inside: 10.9.1.1}}",
+		"director: {role: director, interfaces: {outside: 10.9.0.1, inside: 10.9.1.1}}\n"+
+			"  second: {role: director, interfaces: {outside: 10.9.0.3, inside: 10.9.1.3}}",
+		"nodes:\n", "director: keepalived\n"+
+			"failover: {main: {directors: [director, second], addresses: {inside: 10.9.1.254}, interval: 50ms, sync: follow}}\nnodes:\n",
+		"realServers:", "directors: main, realServers:")
+	l := up(t, p, lab.Options{})
+	if out := run(t, l, "client", "curl -sS --max-time 2 http://10.9.0.100/"); !strings.HasPrefix(out, "rs") {
+		t.Errorf("the VIP answers %q", out)
+	}
+	holder, err := l.Holder("main")
+	if err != nil || holder == "" {
+		t.Fatalf("holder %q, %v", holder, err)
+	}
+	s, err := l.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range s.Directors {
+		if d.Node == holder { // ended cleanly it gives the addresses away at once
+			if err := syscall.Kill(d.PID, syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for next := holder; next == holder || next == ""; <-tick.C {
+		if next, err = l.Holder("main"); err != nil || ctx.Err() != nil {
+			t.Fatalf("nobody took over from %s: %v", holder, err)
+		}
+	}
+	if out := run(t, l, "client", "curl -sS --max-time 2 http://10.9.0.100/"); !strings.HasPrefix(out, "rs") {
+		t.Errorf("after the take-over the VIP answers %q", out)
+	}
+	if err := l.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, dir, l.Name())
 }
 
 // TestDirectorFilesOfTheUser runs a configuration and rules of the user's own,

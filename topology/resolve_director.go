@@ -160,6 +160,7 @@ func (p *planner) lintDirector(n *node) {
 	if d == nil {
 		return
 	}
+	p.lintFailoverDirector(n, d)
 	for _, s := range n.carries {
 		c := s.Check
 		switch {
@@ -175,6 +176,31 @@ func (p *planner) lintDirector(n *node) {
 		case c.Rise > 1:
 			p.warn(DirectorCannot, s.path+".check.rise", "take director: embedded, or leave it out",
 				"keepalived on director %q brings a real server up after one success", n.Name)
+		}
+	}
+}
+
+// lintFailoverDirector finds what a director's program can't do in its failover groups.
+func (p *planner) lintFailoverDirector(n *node, d *DirectorPlan) {
+	following := 0
+	for _, g := range p.failover {
+		if !g.has(n) {
+			continue
+		}
+		if g.Sync != nil {
+			following++
+		}
+		switch {
+		case d.Kind == Ipvsadm:
+			p.report(DirectorCannot, Error, g.path+".directors", "take director: embedded or keepalived",
+				"director %q only sets a table: it speaks no VRRP and takes nothing over", n.Name)
+		case d.Kind != Keepalived || d.Config != "":
+		case g.Sync != nil && g.Sync.Mode == SyncBoth:
+			p.warn(DirectorCannot, g.path+".sync", "take mode: follow, or director: embedded",
+				"keepalived on director %q starts the sync daemon that fits its state, never both", n.Name)
+		case following > 1:
+			p.warn(DirectorCannot, g.path+".sync", "synchronise one group, or take director: embedded",
+				"keepalived on director %q has one sync daemon, which follows another group", n.Name)
 		}
 	}
 }

@@ -1,0 +1,188 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// inGroup tells whether a node is a director of a failover group.
+func inGroup(plan *topology.Plan, node string) bool {
+	return slices.ContainsFunc(plan.Failover, func(g topology.Group) bool { return memberOf(&g, node) >= 0 })
+}
+
+func memberOf(g *topology.Group, node string) int {
+	return slices.IndexFunc(g.Members, func(m topology.GroupMember) bool { return m.Node == node })
+}
+
+// keepalivedGlobals are the global definitions that go with the groups: the
+// sync daemon can follow one instance only.
+func keepalivedGlobals(w io.Writer, plan *topology.Plan, node string) {
+	for i := range plan.Failover {
+		g := &plan.Failover[i]
+		at := memberOf(g, node)
+		if at < 0 || g.Sync == nil || len(g.Routers) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "    lvs_sync_daemon %s %s id %d\n", g.Sync.Interfaces[at], instanceName(g, &g.Routers[0]), g.Sync.ID)
+		return
+	}
+}
+
+// keepalivedGroups writes the VRRP part of a configuration.
+func keepalivedGroups(w io.Writer, plan *topology.Plan, node string) {
+	for i := range plan.Failover {
+		g := &plan.Failover[i]
+		at := memberOf(g, node)
+		if at < 0 {
+			continue
+		}
+		if len(g.Routers) > 1 {
+			fmt.Fprintf(w, "vrrp_sync_group %s {\n    group {\n", g.Name)
+			for j := range g.Routers {
+				fmt.Fprintf(w, "        %s\n", instanceName(g, &g.Routers[j]))
+			}
+			fmt.Fprint(w, "    }\n}\n\n")
+		}
+		for j := range g.Routers {
+			keepalivedInstance(w, g, &g.Routers[j], at)
+		}
+	}
+}
+
+func instanceName(g *topology.Group, r *topology.VirtualRouter) string {
+	return fmt.Sprintf("%s-%s-ipv%d", g.Name, r.Network, r.Family)
+}
+
+// keepalivedInstance writes one virtual router, as the at-th member sees it.
+func keepalivedInstance(w io.Writer, g *topology.Group, r *topology.VirtualRouter, at int) {
+	f := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	f("vrrp_instance %s {", instanceName(g, r))
+	state := "BACKUP"
+	if g.StartActive && at == 0 {
+		state = "MASTER"
+	}
+	f("    state %s", state)
+	f("    version %d", g.Version)
+	f("    interface %s", r.Ends[at].Interface)
+	f("    virtual_router_id %d", r.ID)
+	f("    priority %d", g.Members[at].Priority)
+	f("    advert_int %s", seconds(g.Interval))
+	if !g.Preempt {
+		f("    nopreempt")
+	}
+	if g.PreemptDelay > 0 {
+		f("    preempt_delay %s", seconds(g.PreemptDelay))
+	}
+	switch {
+	case g.Unicast:
+		f("    unicast_src_ip %s", r.Ends[at].Addr)
+		f("    unicast_peer {")
+		for i, end := range r.Ends {
+			if i != at {
+				f("        %s", end.Addr)
+			}
+		}
+		f("    }")
+	case r.Family == lb.IPv4:
+		f("    mcast_src_ip %s", r.Ends[at].Addr)
+	}
+	f("    virtual_ipaddress {")
+	for _, a := range r.Addresses {
+		f("        %s dev %s", netip.PrefixFrom(a.Addr, a.Addr.BitLen()), r.Ends[at].Interface)
+	}
+	f("    }\n}\n")
+}
+
+// seconds is a time span as keepalived reads it.
+func seconds(t time.Duration) string { return strconv.FormatFloat(t.Seconds(), 'f', -1, 64) }
+
+// awaitGroups waits until the addresses of every failover group are somewhere.
+func (b *builder) awaitGroups(ctx context.Context) error {
+	for i := range b.plan.Failover {
+		if err := b.awaitGroup(ctx, &b.plan.Failover[i]); err != nil {
+			return fmt.Errorf("failover group %s: %w", b.plan.Failover[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// awaitGroup waits longer than an election takes: three intervals and the skew
+// (RFC 9568, section 6.1), and however long preemption is delayed.
+func (b *builder) awaitGroup(ctx context.Context, g *topology.Group) error {
+	within := readyWithin + 4*g.Interval
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no director has taken its addresses within %s", within))
+	defer cancel()
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		holder, err := b.Holder(g.Name)
+		if err != nil || holder != "" {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; their logs are in %s", context.Cause(ctx), filepath.Dir(directorDir(b.dir, "x")))
+		case <-tick.C:
+		}
+	}
+}
+
+// Holder is the director that has all of a failover group's addresses: the one
+// of highest priority if several think they should; empty if none has them.
+func (l *Lab) Holder(group string) (string, error) {
+	at := slices.IndexFunc(l.plan.Failover, func(g topology.Group) bool { return g.Name == group })
+	if at < 0 {
+		return "", fmt.Errorf("lab %s has no failover group %q", l.plan.Name, group)
+	}
+	g := &l.plan.Failover[at]
+	for _, m := range g.Members {
+		node, err := l.Node(m.Node)
+		if err != nil {
+			return "", err
+		}
+		have, err := node.addresses()
+		if err != nil {
+			return "", fmt.Errorf("read addresses of node %s: %w", m.Node, err)
+		}
+		if holdsAll(have, g) {
+			return m.Node, nil
+		}
+	}
+	return "", nil
+}
+
+func holdsAll(have map[netip.Addr]bool, g *topology.Group) bool {
+	for _, r := range g.Routers {
+		for _, a := range r.Addresses {
+			if !have[a.Addr] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// addresses are what the kernel has in the node.
+func (n *Node) addresses() (map[netip.Addr]bool, error) {
+	have := map[netip.Addr]bool{}
+	err := n.Do(func() error {
+		addrs, err := net.InterfaceAddrs()
+		for _, a := range addrs {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				have[prefix.Addr()] = true
+			}
+		}
+		return err
+	})
+	return have, err
+}
