@@ -1,0 +1,370 @@
+package vrrp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// State is one of the three of RFC 9568, section 6.3.
+type State uint8
+
+// The states.
+const (
+	Initialize State = iota // not taking part: not started, stopped, or a link is down
+	Backup
+	Active
+)
+
+// String is the RFC's word in lower case.
+func (s State) String() string {
+	switch s {
+	case Initialize:
+		return "initialize"
+	case Backup:
+		return "backup"
+	case Active:
+		return "active"
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// Config describes one VRRP router's part in a group of virtual routers that
+// move together. With a single virtual router the group is that of the RFC.
+type Config struct {
+	Version  uint8         // 2 or 3
+	Priority uint8         // 1 to 254, or Owner
+	Interval time.Duration // between advertisements
+	// NoPreempt leaves the addresses to whoever has them, whatever its priority
+	// (Preempt_Mode False, RFC 9568, section 6.1).
+	NoPreempt bool
+	// PreemptDelay is for how long an Active router of lower priority is left
+	// alone, from the start or from when it was first heard (keepalived's preempt_delay).
+	PreemptDelay time.Duration
+	// StartActive takes the addresses at the start without waiting, as their owner would.
+	StartActive bool
+	Routers     []Router
+}
+
+// Router is one virtual router: the group's part on one network.
+type Router struct {
+	Name      string // in texts
+	VRID      uint8
+	Primary   netip.Addr // the source of advertisements, which breaks ties
+	Addresses []netip.Addr
+}
+
+// Validate reports what can't be.
+func (c *Config) Validate() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Version != 2 && c.Version != 3 {
+		add("version %d: want 2 or 3", c.Version)
+	}
+	if c.Priority == Resign {
+		add("priority 0 is for resigning: want 1 to 255")
+	}
+	if len(c.Routers) == 0 {
+		add("no virtual router")
+	}
+	for _, r := range c.Routers {
+		advert := Advert{Version: c.Version, VRID: r.VRID, Priority: c.Priority, Interval: c.Interval, Addresses: r.Addresses}
+		if _, err := advert.Append(nil, r.Primary, r.Primary); err != nil {
+			add("virtual router %d on %s: %w", r.VRID, r.Name, err)
+		}
+		if r.VRID == 0 {
+			add("virtual router on %s: id 0: want 1 to 255", r.Name)
+		}
+	}
+	if c.PreemptDelay < 0 || c.PreemptDelay > 0 && c.NoPreempt {
+		add("preemption after %v, and no preemption: keep one", c.PreemptDelay)
+	}
+	return errors.Join(errs...)
+}
+
+// Skew is Skew_Time: the lower the priority, the longer.
+func (c *Config) Skew(interval time.Duration) time.Duration {
+	if c.Version == 2 {
+		interval = time.Second // RFC 3768, section 6.1
+	}
+	return time.Duration(256-int(c.Priority)) * interval / 256
+}
+
+// ActiveDown is Active_Down_Interval: for how long no advertisement is heard
+// before the Active router counts as dead.
+func (c *Config) ActiveDown(interval time.Duration) time.Duration {
+	return 3*interval + c.Skew(interval)
+}
+
+// Do is what an Action is.
+type Do uint8
+
+// What there is to be done.
+const (
+	Send     Do = iota + 1 // an advertisement with Action.Priority on Action.Router
+	Take                   // put the addresses of all routers on their interfaces
+	Give                   // take them off
+	Announce               // tell Action.Router's network where the addresses are (gratuitous ARP, unsolicited NA)
+	Change                 // nothing, but the state went from From to To
+	Notice                 // nothing, but something is worth being told
+)
+
+// Action is something to be done, in the order given.
+type Action struct {
+	Do       Do
+	Router   int // index in Config.Routers, where it matters
+	Priority uint8
+	From, To State
+	Why      string
+}
+
+// Figures of keepalived's defaults (keepalived.conf(5), vrrp_garp_master_delay):
+// neighbours that missed the first announcement get a second one.
+const reannounce = 5 * time.Second
+
+// Group is the state machine. Times handed to its methods must not go back. It
+// is for one goroutine.
+type Group struct {
+	cfg      Config
+	state    State
+	started  bool
+	members  []member
+	adver    time.Time // Active: the next advertisement
+	announce time.Time // Active: the next announcement; zero: none
+	said     time.Time // Active: the latest announcement
+	preempt  time.Time // Backup: from when on a lower priority is not respected; zero: not yet decided
+	rivals   map[netip.Addr]bool
+	actions  []Action
+}
+
+// member is a virtual router's own part of the state.
+type member struct {
+	linkDown bool
+	interval time.Duration // Active_Adver_Interval
+	down     time.Time     // when Active_Down_Timer fires, or fired
+	silent   bool          // it has fired and another one's has not: that has been said
+	peer     Peer
+}
+
+// Peer is another router that was heard.
+type Peer struct {
+	Addr     netip.Addr
+	Priority uint8
+	Heard    time.Time
+}
+
+// NewGroup makes a group in state Initialize.
+func NewGroup(cfg Config) (*Group, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("VRRP group: %w", err)
+	}
+	return &Group{cfg: cfg, members: make([]member, len(cfg.Routers))}, nil
+}
+
+// State is the group's, and so that of all its virtual routers.
+func (g *Group) State() State { return g.state }
+
+// Peer is who was heard last on a router's network; the zero Peer: nobody yet.
+func (g *Group) Peer(router int) Peer { return g.members[router].peer }
+
+// Startup is the event of RFC 9568, section 6.4.1.
+func (g *Group) Startup(now time.Time) []Action {
+	g.started = true
+	return g.begin(now, g.cfg.StartActive, "started")
+}
+
+// begin leaves Initialize if all links are up.
+func (g *Group) begin(now time.Time, active bool, why string) []Action {
+	if g.state != Initialize || !g.started || g.anyDown() {
+		return nil
+	}
+	if active || g.cfg.Priority == Owner {
+		g.become(now, why)
+		return g.take()
+	}
+	g.preempt = time.Time{}
+	if g.cfg.PreemptDelay > 0 {
+		g.preempt = now.Add(g.cfg.PreemptDelay)
+	}
+	for i := range g.members {
+		g.members[i].interval = g.cfg.Interval
+	}
+	g.wait(now, why)
+	return g.take()
+}
+
+// Shutdown is the event of sections 6.4.2 and 6.4.3. The addresses are given up
+// before the others are told.
+func (g *Group) Shutdown(now time.Time) []Action {
+	g.started = false
+	return g.leave("stopped")
+}
+
+// leave goes to Initialize and resigns where that can be said.
+func (g *Group) leave(why string) []Action {
+	if g.state == Initialize {
+		return nil
+	}
+	if g.state == Active {
+		g.do(Action{Do: Give})
+		for i := range g.members {
+			if !g.members[i].linkDown {
+				g.do(Action{Do: Send, Router: i, Priority: Resign})
+			}
+		}
+	}
+	g.change(Initialize, why)
+	return g.take()
+}
+
+// LinkDown says that a router's interface carries no packets: the whole group
+// leaves, for it moves as one (as keepalived's FAULT state).
+func (g *Group) LinkDown(now time.Time, router int) []Action {
+	g.members[router].linkDown = true
+	return g.leave(fmt.Sprintf("%s: link down", g.cfg.Routers[router].Name))
+}
+
+// LinkUp says that it carries packets again.
+func (g *Group) LinkUp(now time.Time, router int) []Action {
+	if !g.members[router].linkDown {
+		return nil
+	}
+	g.members[router].linkDown = false
+	return g.begin(now, false, fmt.Sprintf("%s: link up", g.cfg.Routers[router].Name))
+}
+
+func (g *Group) anyDown() bool {
+	for _, m := range g.members {
+		if m.linkDown {
+			return true
+		}
+	}
+	return false
+}
+
+// Deadline is when Tick has something to do; zero: never, unless something is received.
+func (g *Group) Deadline() time.Time {
+	var next time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	switch g.state {
+	case Active:
+		sooner(g.adver)
+		sooner(g.announce)
+	case Backup:
+		next = g.allDown()
+	}
+	return next
+}
+
+// Tick fires the timers that are due.
+func (g *Group) Tick(now time.Time) []Action {
+	switch g.state {
+	case Active:
+		if !now.Before(g.adver) {
+			g.advertise(now)
+		}
+		if !g.announce.IsZero() && !now.Before(g.announce) {
+			g.announce = time.Time{}
+			g.announceAll(now)
+		}
+	case Backup:
+		g.expire(now)
+	}
+	return g.take()
+}
+
+// expire takes over when the last member's Active_Down_Timer has fired: while
+// one of them hears an Active router, that router lives, and whoever can't hear
+// it would only quarrel with it.
+func (g *Group) expire(now time.Time) {
+	if g.allDown().After(now) {
+		return
+	}
+	why := "no advertisement heard"
+	switch p := g.members[0].peer; {
+	case p.Heard.IsZero():
+	case p.Priority == Resign:
+		why = fmt.Sprintf("%s has resigned", p.Addr)
+	default:
+		why = fmt.Sprintf("%s, priority %d: not heard for %v", p.Addr, p.Priority, now.Sub(p.Heard).Round(time.Millisecond))
+	}
+	g.become(now, why)
+}
+
+// allDown is when the last Active_Down_Timer fires.
+func (g *Group) allDown() time.Time {
+	last := g.members[0].down
+	for _, m := range g.members[1:] {
+		if m.down.After(last) {
+			last = m.down
+		}
+	}
+	return last
+}
+
+// become is the transition to Active: the steps (105) to (150) and (230) to
+// (275) of section 6.4.
+func (g *Group) become(now time.Time, why string) {
+	g.rivals = map[netip.Addr]bool{}
+	g.advertise(now)
+	g.do(Action{Do: Take})
+	g.announceAll(now)
+	g.announce = now.Add(reannounce)
+	g.change(Active, why)
+}
+
+// wait is the transition to Backup, with all timers started.
+func (g *Group) wait(now time.Time, why string) {
+	for i := range g.members {
+		g.restart(now, i)
+	}
+	if g.state == Active {
+		g.do(Action{Do: Give})
+	}
+	g.change(Backup, why)
+}
+
+// restart sets a router's Active_Down_Timer.
+func (g *Group) restart(now time.Time, router int) {
+	m := &g.members[router]
+	m.down, m.silent = now.Add(g.cfg.ActiveDown(m.interval)), false
+	for i := range g.members {
+		if other := &g.members[i]; i != router && !other.silent && other.down.Before(now) && !other.down.IsZero() && g.state == Backup {
+			other.silent = true
+			g.do(Action{Do: Notice, Router: i, Why: g.cfg.Routers[i].Name + ": the active router is not heard here, but on another network of the group"})
+		}
+	}
+}
+
+func (g *Group) advertise(now time.Time) {
+	for i := range g.members {
+		g.do(Action{Do: Send, Router: i, Priority: g.cfg.Priority})
+	}
+	g.adver = now.Add(g.cfg.Interval)
+}
+
+func (g *Group) announceAll(now time.Time) {
+	g.said = now
+	for i := range g.members {
+		g.do(Action{Do: Announce, Router: i})
+	}
+}
+
+func (g *Group) change(to State, why string) {
+	g.do(Action{Do: Change, From: g.state, To: to, Why: why})
+	g.state = to
+}
+
+func (g *Group) do(a Action) { g.actions = append(g.actions, a) }
+
+// take hands over what there is to be done.
+func (g *Group) take() []Action {
+	a := g.actions
+	g.actions = nil
+	return a
+}
