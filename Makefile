@@ -91,6 +91,7 @@ $(TOOLS)/gofumpt:
 .PHONY: generate
 generate: ## Rewrite what is generated: the schema, goldens, docs
 	go test ./topology/... -update
+	go test ./scenarios/connections -run Reference -update
 
 .PHONY: bench
 bench: kernel ## Measure, side by side, and write docs/benchmarks.md

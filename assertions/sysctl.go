@@ -2,7 +2,6 @@ package assertions
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/onsi/gomega/types"
 
@@ -11,7 +10,7 @@ import (
 )
 
 // HaveSysctl succeeds when a kernel setting of a node has the value; the key
-// is in sysctl(8)'s dotted form. Its actual is a *lab.Node.
+// is in sysctl(8)'s dotted form; see rtnl.Sysctl.Agrees. Its actual is a *lab.Node.
 func HaveSysctl(key, value string) types.GomegaMatcher { return &haveSysctl{key: key, want: value} }
 
 type haveSysctl struct{ key, want, got string }
@@ -26,7 +25,7 @@ func (m *haveSysctl) Match(actual any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("node %s: %w", node.Name(), err)
 	}
-	return strings.Join(strings.Fields(m.got), " ") == strings.Join(strings.Fields(m.want), " "), nil
+	return rtnl.Sysctl{Key: m.key, Value: m.want}.Agrees(m.got), nil
 }
 
 // FailureMessage implements types.GomegaMatcher.

@@ -170,14 +170,20 @@ func (p *planner) pinTunnels(s *pins, n *node) {
 // (Documentation/networking/ipvs-sysctl.rst). Those whose default depends on
 // the machine (memory, processors) are left to the kernel.
 var vsDefaults = []struct{ key, value string }{
+	{"am_droprate", "10"},
+	{"amemthresh", "1024"},
+	{"backup_only", "0"},
+	{"cache_bypass", "0"},
 	{"conn_reuse_mode", "1"},
 	{"conntrack", "0"},
 	{"drop_entry", "0"},
 	{"drop_packet", "0"},
 	{"expire_nodest_conn", "0"},
 	{"expire_quiescent_template", "0"},
+	{"ignore_tunneled", "0"},
 	{"nat_icmp_send", "0"},
 	{"pmtu_disc", "1"},
+	{"run_estimation", "1"},
 	{"schedule_icmp", "0"},
 	{"secure_tcp", "0"},
 	{"sloppy_tcp", "0"},
@@ -192,7 +198,8 @@ func (p *planner) pinDirector(s *pins, n *node) {
 		return
 	}
 	for _, d := range vsDefaults {
-		s.add(Sysctl{Key: "net.ipv4.vs." + d.key, Value: d.value, Origin: "role director: the kernel's default", Optional: len(n.carries) == 0})
+		missing := len(n.carries) == 0 || d.key == "run_estimation" // which is the youngest
+		s.add(Sysctl{Key: vsPrefix + d.key, Value: d.value, Origin: "role director: the kernel's default", Optional: missing})
 	}
 }
 

@@ -17,6 +17,7 @@ func (p *planner) checkSysctls() {
 				p.errorf(path, "allowed: one line", "found the value %q", e.Value)
 			}
 			p.checkSysctlLink(n, path, e.Key)
+			p.checkVS(path, e.Key, string(e.Value))
 		}
 	}
 }

@@ -163,6 +163,9 @@ func (d *Director) set(pairs [][2]string) error {
 	})
 }
 
+// Do runs fn with its thread in the namespace.
+func (d *Director) Do(fn func() error) error { return d.ns.Do(fn) }
+
 // ReadFile reads a file of /proc as a thread in the namespace sees it.
 func (d *Director) ReadFile(path string) (content []byte, err error) {
 	err = d.ns.Do(func() error {

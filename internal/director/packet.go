@@ -1,6 +1,7 @@
 package director
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"time"
@@ -22,11 +23,30 @@ const (
 	RST
 )
 
-// Packet is a TCP segment or UDP datagram without payload.
+// Chunk is the type of an SCTP packet's only chunk (RFC 9260, section 3.2).
+type Chunk uint8
+
+// The chunks that a state machine looks at (ip_vs_proto_sctp.c, sctp_events).
+const (
+	Data             Chunk = 0
+	Init             Chunk = 1
+	InitAck          Chunk = 2
+	Abort            Chunk = 6
+	Shutdown         Chunk = 7
+	ShutdownAck      Chunk = 8
+	CookieEcho       Chunk = 10
+	CookieAck        Chunk = 11
+	ShutdownComplete Chunk = 14
+)
+
+// Packet is a TCP segment, UDP datagram or SCTP packet.
 type Packet struct {
-	Protocol lb.Protocol
-	Src, Dst netip.AddrPort
-	Flags    Flags // TCP only
+	Protocol     lb.Protocol
+	Src, Dst     netip.AddrPort
+	Flags        Flags // TCP only
+	Chunk        Chunk // SCTP only
+	Size         int   // bytes of payload, all zero
+	DontFragment bool  // IPv4 only
 }
 
 // Reverse is the packet that answers.
@@ -34,12 +54,16 @@ func (p Packet) Reverse(f Flags) Packet {
 	return Packet{Protocol: p.Protocol, Src: p.Dst, Dst: p.Src, Flags: f}
 }
 
-func (p Packet) bytes() ([]byte, error) {
+// Bytes is the packet from its IP header on.
+func (p Packet) Bytes() ([]byte, error) {
 	var ip gopacket.NetworkLayer
 	var header gopacket.SerializableLayer
 	number := layers.IPProtocol(p.Protocol)
 	if p.Src.Addr().Is4() {
 		v4 := &layers.IPv4{Version: 4, TTL: 64, Protocol: number, SrcIP: p.Src.Addr().AsSlice(), DstIP: p.Dst.Addr().AsSlice()}
+		if p.DontFragment {
+			v4.Flags = layers.IPv4DontFragment
+		}
 		ip, header = v4, v4
 	} else {
 		v6 := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: number, SrcIP: p.Src.Addr().AsSlice(), DstIP: p.Dst.Addr().AsSlice()}
@@ -59,12 +83,26 @@ func (p Packet) bytes() ([]byte, error) {
 			return nil, err
 		}
 		segment = u
+	case lb.SCTP:
+		segment = &layers.SCTP{SrcPort: layers.SCTPPort(p.Src.Port()), DstPort: layers.SCTPPort(p.Dst.Port()), VerificationTag: 1}
 	default:
 		return nil, fmt.Errorf("build packet: protocol %v is not supported", p.Protocol)
 	}
 	buf := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, header, segment)
+	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	err := gopacket.SerializeLayers(buf, options, header, segment, gopacket.Payload(p.payload()))
 	return buf.Bytes(), err
+}
+
+// payload is what follows the transport header: in SCTP a chunk of that size.
+func (p Packet) payload() []byte {
+	if p.Protocol != lb.SCTP {
+		return make([]byte, p.Size)
+	}
+	chunk := make([]byte, 4+max(p.Size, 16)) // INIT has 16 bytes of its own
+	chunk[0] = byte(p.Chunk)
+	binary.BigEndian.PutUint16(chunk[2:], uint16(len(chunk)))
+	return chunk
 }
 
 // Fate is what became of a client's packet.
@@ -84,7 +122,7 @@ const patience = 5 * time.Millisecond
 // Offer sends a client's packet to a VIP, and tells what became of it and
 // where it went, which for NAT is the destination that was chosen.
 func (d *Director) Offer(p Packet) (Fate, lb.DestKey, error) {
-	raw, err := p.bytes()
+	raw, err := p.Bytes()
 	if err != nil {
 		return Lost, lb.DestKey{}, err
 	}
@@ -129,7 +167,7 @@ func (d *Director) fate(p Packet) (Fate, lb.DestKey, error) {
 
 // Answer sends a real server's packet, and drops what comes of it.
 func (d *Director) Answer(p Packet) error {
-	raw, err := p.bytes()
+	raw, err := p.Bytes()
 	if err != nil {
 		return err
 	}
@@ -140,7 +178,7 @@ func (d *Director) Answer(p Packet) error {
 	return err
 }
 
-// parse reads addresses and ports; false for anything but TCP and UDP.
+// parse reads addresses and ports; false for anything but TCP, UDP and SCTP.
 func parse(raw []byte) (p Packet, ok bool) {
 	if len(raw) == 0 {
 		return p, false
@@ -155,7 +193,7 @@ func parse(raw []byte) (p Packet, ok bool) {
 		src, dst = netip.AddrFrom16([16]byte(raw[8:24])), netip.AddrFrom16([16]byte(raw[24:40]))
 		p.Protocol, segment = lb.Protocol(raw[6]), raw[40:]
 	}
-	if p.Protocol != lb.TCP && p.Protocol != lb.UDP || len(segment) < 4 {
+	if p.Protocol != lb.TCP && p.Protocol != lb.UDP && p.Protocol != lb.SCTP || len(segment) < 4 {
 		return p, false
 	}
 	p.Src = netip.AddrPortFrom(src, uint16(segment[0])<<8|uint16(segment[1]))

@@ -160,10 +160,26 @@ func (s Sysctl) set(dir int, name string) error {
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
-	if got != wanted {
+	if !s.Agrees(got) {
 		return &Difference{Key: s.Key, Wanted: s.Value, Got: got}
 	}
 	return nil
+}
+
+// Agrees tells whether what a setting reads is what was wanted. White space
+// counts as one blank. In IPVS's defences the kernel itself turns 1 into 2 while
+// memory is short, and back (ip_vs_ctl.c, update_defense_level).
+func (s Sysctl) Agrees(got string) bool {
+	wanted, got := fold(s.Value), fold(got)
+	if wanted == got {
+		return true
+	}
+	switch s.Key {
+	case "net.ipv4.vs.drop_entry", "net.ipv4.vs.drop_packet", "net.ipv4.vs.secure_tcp":
+		automatic := func(v string) bool { return v == "1" || v == "2" }
+		return automatic(wanted) && automatic(got)
+	}
+	return false
 }
 
 func readSetting(fd int) (string, error) {
