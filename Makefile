@@ -40,6 +40,10 @@ build: ## Build bin/ipvslab
 kernel: build ## Fetch a guest kernel if this machine needs one
 	@$(BIN) kernel fetch --if-needed
 
+.PHONY: kernel-6.12
+kernel-6.12: ## Build Debian's 6.12 as user-mode Linux, once (7 minutes): it has twos, gue, nf_tables
+	@ci/kernel/build.sh
+
 .PHONY: lab
 lab: kernel ## Play the tutorial as a story; STEP=n starts at a step
 	@$(BIN) tutorial $(if $(STEP),--step $(STEP)) examples/article.yaml

@@ -15,6 +15,7 @@ package director
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -131,6 +132,50 @@ func (d *Director) plumb() error {
 		if err := h.RouteAdd(route); err != nil {
 			return fmt.Errorf("add route to %s by %s: %w", r.to, r.link, err)
 		}
+	}
+	return nil
+}
+
+// Serve makes an address one of the director's own: packets to it are taken in.
+// Those of VIPs and VIPs6 are from the beginning.
+func (d *Director) Serve(vip netip.Addr) error {
+	if VIPs.Contains(vip) || VIPs6.Contains(vip) {
+		return nil
+	}
+	return d.route(vip, "lo", unix.RTN_LOCAL)
+}
+
+// Reach makes an address one of those behind the server wire. Those of Servers
+// and Servers6 are from the beginning.
+func (d *Director) Reach(server netip.Addr) error {
+	if Servers.Contains(server) || Servers6.Contains(server) {
+		return nil
+	}
+	return d.route(server, "servers", unix.RTN_UNICAST)
+}
+
+// route adds a host route, unless it is there.
+func (d *Director) route(to netip.Addr, link string, kind int) error {
+	h, err := netlink.NewHandleAt(vnetns.NsHandle(d.ns.FD()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open route netlink: %w", err)
+	}
+	defer h.Close()
+	l, err := h.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", link, err)
+	}
+	family := unix.AF_INET
+	if to.Is6() {
+		family = unix.AF_INET6
+	}
+	dst := &net.IPNet{IP: to.AsSlice(), Mask: net.CIDRMask(to.BitLen(), to.BitLen())}
+	route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: dst, Type: kind, Family: family, Scope: netlink.SCOPE_LINK}
+	if kind == unix.RTN_LOCAL {
+		route.Table, route.Scope = unix.RT_TABLE_LOCAL, netlink.SCOPE_HOST
+	}
+	if err := h.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add route to %v by %s: %w", to, link, err)
 	}
 	return nil
 }

@@ -17,11 +17,12 @@ type Conn struct {
 
 // entry is struct ip_vs_conn: a connection or a persistence template.
 type entry struct {
-	dest     *dest
-	active   bool
-	finished bool   // TIME_WAIT or CLOSE
-	control  *entry // the template it was made by
-	used     int    // templates: connections made by it
+	dest    *dest
+	active  bool
+	state   TCPState
+	port    uint16 // where its packets go, of dest's address
+	control *entry // the template it was made by
+	used    int    // templates: connections made by it
 }
 
 // Pick names the destination that the kernel chooses for a new connection, and
@@ -32,9 +33,8 @@ type entry struct {
 // once [Model.Activate] says that it is established. A one-packet service
 // (lb.OnePacket) forgets a UDP connection at once.
 //
-// The key names the destination; the packet goes to its port, but in a
-// persistent firewall-mark service to the port that the client asked for
-// (ip_vs_core.c, ip_vs_sched_persist).
+// The key names the destination; to which of its ports the packet goes is in
+// [ConnState.Real].
 //
 // If the connection is there already, its destination is returned and nothing
 // is chosen, but TCP is active again. False then means that the destination has
@@ -45,7 +45,7 @@ func (m *Model) Pick(c Conn) (lb.DestKey, bool) {
 	old := m.conns[c]
 	if old != nil && !m.givesWay(c, old) {
 		if old.dest.available && c.Protocol == lb.TCP {
-			old.setActive(true)
+			old.move(transitions[ByClient][SYN][old.state])
 		}
 		return old.dest.key, old.dest.available
 	}
@@ -77,7 +77,7 @@ func (m *Model) Observe(c Conn, k lb.DestKey) error {
 }
 
 func (m *Model) bind(c Conn, d *dest, control *entry) {
-	e := &entry{dest: d, control: control}
+	e := &entry{dest: d, control: control, port: m.port(c, d, control != nil)}
 	if control != nil {
 		control.used++
 	}
@@ -87,7 +87,19 @@ func (m *Model) bind(c Conn, d *dest, control *entry) {
 		return
 	}
 	m.conns[c] = e
-	e.setActive(c.Protocol == lb.TCP)
+	if c.Protocol == lb.TCP {
+		e.move(SynRecv)
+	}
+}
+
+// port is where a new connection's packets go: to the destination's port, but
+// by a template to the port that the client asked for, unless that is the
+// service's (ip_vs_core.c, ip_vs_schedule and ip_vs_sched_persist).
+func (m *Model) port(c Conn, d *dest, persistent bool) uint16 {
+	if d.key.Port == 0 || persistent && c.Virtual.Port() != m.service.Port {
+		return c.Virtual.Port()
+	}
+	return d.key.Port
 }
 
 // givesWay is the part of ip_vs_in before the check of the server's state
@@ -97,25 +109,29 @@ func (m *Model) givesWay(c Conn, e *entry) bool {
 	if s.ExpireNodestConn && (!e.dest.available || e.dest.weight == 0 && c.Protocol != lb.UDP) {
 		return true
 	}
-	return e.finished && e.control == nil && !s.NoConnReuse
+	return e.state.finished() && e.control == nil && !s.NoConnReuse
 }
 
 // Activate says that a connection is in an active state again: ESTABLISHED,
 // SYN_SENT, SYN_RECV or SYNACK (ip_vs_proto_tcp.c, tcp_state_active_table).
 func (m *Model) Activate(c Conn) error {
-	return m.change("activate", c, func(e *entry) { e.setActive(m.complete(c).Protocol != lb.UDP) })
+	return m.change("activate", c, func(e *entry) {
+		if m.complete(c).Protocol != lb.UDP {
+			e.move(Established)
+		}
+	})
 }
 
 // Deactivate says that a connection has left the active states for FIN_WAIT,
 // CLOSE_WAIT or LAST_ACK. It still counts as inactive.
 func (m *Model) Deactivate(c Conn) error {
-	return m.change("deactivate", c, func(e *entry) { e.setActive(false) })
+	return m.change("deactivate", c, func(e *entry) { e.move(FinWait) })
 }
 
 // Finish says that a connection is in TIME_WAIT or CLOSE: it counts as inactive
 // for another 120 or 10 s, but its client port may be used anew.
 func (m *Model) Finish(c Conn) error {
-	return m.change("finish", c, func(e *entry) { e.setActive(false); e.finished = true })
+	return m.change("finish", c, func(e *entry) { e.move(TimeWait) })
 }
 
 // Close says that a connection's entry is gone: its timer has run out, or the
@@ -150,7 +166,6 @@ func (e *entry) setActive(active bool) {
 	}
 	e.active = active
 	if active {
-		e.finished = false
 		e.dest.active++
 	} else {
 		e.dest.active--
@@ -192,8 +207,7 @@ func (m *Model) OneByOne(conns ...Conn) []Outcome {
 	for i, c := range conns {
 		out[i].Dest, out[i].OK = m.Pick(c)
 		if e := m.conns[m.complete(c)]; e != nil {
-			e.setActive(false)
-			e.finished = true
+			e.move(TimeWait)
 		}
 	}
 	return out

@@ -84,6 +84,9 @@ func (m *Model) Add(d lb.Destination) error {
 	if err := check("add", d); err != nil {
 		return err
 	}
+	if m.scheduler == nil {
+		return fmt.Errorf("add destination %v: service %w", d.DestKey, ErrNotFound)
+	}
 	if m.find(d.DestKey) != nil {
 		return fmt.Errorf("add destination %v: %w", d.DestKey, ErrExists)
 	}
@@ -113,8 +116,29 @@ func (m *Model) Edit(d lb.Destination) error {
 	return nil
 }
 
-// Remove takes a destination out of the list; its connections stay
-// (ip_vs_ctl.c, ip_vs_del_dest).
+// RemoveService takes the service away, as ipvsadm -D does: its destinations go
+// to the trash, its connections and templates stay (ip_vs_ctl.c,
+// __ip_vs_del_service).
+func (m *Model) RemoveService() {
+	for _, d := range m.table.dests {
+		m.discard(d)
+	}
+	m.table.dests, m.scheduler = nil, nil
+	m.service.Scheduler = ""
+}
+
+// AddService adds the removed service again, without destinations; only its key
+// stays.
+func (m *Model) AddService(s lb.Service) error {
+	if m.scheduler != nil {
+		return fmt.Errorf("add service %v: %w", m.service.Key, ErrExists)
+	}
+	s.Key = m.service.Key
+	return m.EditService(s)
+}
+
+// Remove takes a destination out of the list; its connections stay, but with
+// expire_nodest_conn they go at once (ip_vs_ctl.c, ip_vs_del_dest).
 func (m *Model) Remove(k lb.DestKey) error {
 	one := m.find(k)
 	if one == nil {
@@ -125,11 +149,28 @@ func (m *Model) Remove(k lb.DestKey) error {
 	if i > 0 {
 		prev = m.table.dests[i-1]
 	}
-	one.available = false
 	m.table.dests = slices.Delete(m.table.dests, i, i+1)
-	m.trash = slices.Insert(m.trash, 0, one)
+	m.discard(one)
 	m.scheduler.changed(&m.table, change{kind: removed, dest: one, prev: prev})
 	return nil
+}
+
+// discard moves a destination to the trash. With expire_nodest_conn the kernel
+// flushes its connections a tick later (ip_vs_conn.c,
+// ip_vs_expire_nodest_conn_flush). Templates may stay or go, which depends on
+// the order in which the kernel comes by them; the model lets them stay.
+func (m *Model) discard(d *dest) {
+	d.available = false
+	m.trash = slices.Insert(m.trash, 0, d)
+	if !m.table.variant.Settings.ExpireNodestConn {
+		return
+	}
+	for c, e := range m.conns {
+		if e.dest == d {
+			delete(m.conns, c)
+			m.drop(e)
+		}
+	}
 }
 
 // EmptyTrash forgets the removed destinations that nothing refers to, as the

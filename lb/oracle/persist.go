@@ -46,6 +46,9 @@ func (m *Model) template(c Conn) template {
 // choose is the choice of ip_vs_schedule and ip_vs_sched_persist: a template's
 // destination, be it quiesced or overloaded, else the scheduler's.
 func (m *Model) choose(c Conn) (*dest, *entry) {
+	if m.scheduler == nil {
+		return nil, nil // the service is removed
+	}
 	if m.service.Timeout <= 0 {
 		return m.scheduler.pick(&m.table, c), nil
 	}

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
-	"github.com/ipvslab/ipvslab/internal/director"
 	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/internal/replay"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/oracle"
 	"github.com/ipvslab/ipvslab/lb/oracle/predict"
@@ -39,79 +38,70 @@ func TestRandomRunsInTheKernel(t *testing.T) {
 	marks := features.Has(probe.SkbEdit)
 	deadline := time.Now().Add(*soak)
 	for first := true; first || time.Now().Before(deadline) && !t.Failed(); first = false {
-		rapid.Check(t, func(t *rapid.T) {
-			m := newMachine(t, schedulers, marks, variant)
-			defer m.close()
-			t.Repeat(map[string]func(*rapid.T){
-				"open":      m.open,
-				"open more": m.open, // more often than the others
-				"reopen":    m.reopen,
-				"fin":       m.fin,
-				"add":       m.add,
-				"edit":      m.edit,
-				"remove":    m.remove,
-				"time":      m.passTime,
-				"service":   m.editService,
-				"":          func(*rapid.T) { m.compareCounts() },
-			})
-		})
+		rapid.Check(t, func(t *rapid.T) { randomRun(t, schedulers, marks, variant) })
 	}
 }
 
-// machine is the random tester's state: the pair, and what has been opened.
-type machine struct {
-	*pair
-	conns    []*openConn
-	protocol lb.Protocol
-	serial   int
+// randomRun is one random service with its random events.
+func randomRun(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) {
+	m := newMachine(t, schedulers, marks, v)
+	defer m.close()
+	t.Repeat(map[string]func(*rapid.T){
+		"open":      m.open,
+		"open more": m.open, // more often than the others
+		"reopen":    m.reopen,
+		"segment":   m.segment,
+		"segment 2": m.segment,
+		"add":       m.add,
+		"edit":      m.edit,
+		"remove":    m.remove,
+		"time":      m.passTime,
+		"service":   m.editService,
+		"re-add":    m.readdService,
+		"":          func(*rapid.T) { m.check(m.Compare()) },
+	})
 }
 
-type openConn struct {
-	oracle.Conn
-	to    lb.DestKey
-	ended bool // TIME_WAIT
+// machine is the random tester's state: the pair, and what is true of the run.
+type machine struct {
+	*pair
+	schedulers []string
+	protocol   lb.Protocol
+	serial     int
+	closed     time.Time // when the oldest connection that is now in CLOSE came there
 }
 
 func newMachine(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) *machine {
 	family := rapid.SampledFrom([]lb.Family{lb.IPv4, lb.IPv6}).Draw(t, "family")
-	protocol := rapid.SampledFrom([]lb.Protocol{lb.TCP, lb.UDP}).Draw(t, "protocol")
-	s := lb.Service{Key: lb.AddrKey(protocol, kernelVIP(family, 1), 80)}
+	m := &machine{schedulers: schedulers, protocol: rapid.SampledFrom([]lb.Protocol{lb.TCP, lb.UDP}).Draw(t, "protocol")}
+	s := lb.Service{Key: lb.AddrKey(m.protocol, kernelVIP(family, 1), 80)}
 	if marks && rapid.Bool().Draw(t, "firewall mark") {
 		s.Key = lb.MarkKey(7, family)
 	}
-	drawService(t, &s, schedulers)
 	v.Settings = oracle.Settings{
 		ExpireQuiescentTemplate: rapid.Bool().Draw(t, "expire_quiescent_template"),
+		ExpireNodestConn:        rapid.Bool().Draw(t, "expire_nodest_conn"),
 		NoConnReuse:             rapid.Bool().Draw(t, "no conn_reuse_mode"),
 	}
+	m.drawService(t, &s, v.Settings)
 	for range rapid.IntRange(0, 5).Draw(t, "destinations") {
 		d := drawDest(t, family)
 		if d.Lower <= d.Upper && !slices.ContainsFunc(s.Destinations, func(o lb.Destination) bool { return o.DestKey == d.DestKey }) {
 			s.Destinations = append(s.Destinations, d)
 		}
 	}
-	m := &machine{protocol: protocol}
 	m.pair = newPair(&scripted{t, m}, s, v)
-	for key, on := range map[string]bool{
-		"net.ipv4.vs.expire_quiescent_template": v.Settings.ExpireQuiescentTemplate,
-		"net.ipv4.vs.conn_reuse_mode":           !v.Settings.NoConnReuse,
-	} {
-		value := "0"
-		if on {
-			value = "1"
-		}
-		if err := m.director.Set(key, value); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return m
 }
 
-func drawService(t *rapid.T, s *lb.Service, schedulers []string) {
-	s.Scheduler = rapid.SampledFrom(schedulers).Draw(t, "scheduler")
+// drawService draws all but the key. Persistence does not go together with
+// expire_nodest_conn: whether the kernel drops a template then depends on the
+// order of its hash table (see oracle.Model.Remove).
+func (m *machine) drawService(t *rapid.T, s *lb.Service, settings oracle.Settings) {
+	s.Scheduler = rapid.SampledFrom(m.schedulers).Draw(t, "scheduler")
 	s.Flags = lb.Flags(rapid.SampledFrom([]uint32{0, 0x8, 0x10, 0x18, 0x4}).Draw(t, "flags"))
 	s.Timeout, s.MaskBits = 0, 0
-	if rapid.IntRange(0, 2).Draw(t, "persistent") == 0 {
+	if rapid.IntRange(0, 2).Draw(t, "persistent") == 0 && !settings.ExpireNodestConn {
 		s.Timeout = 300 * time.Second
 		masks := []uint8{0, 8, 24}
 		if s.Family == lb.IPv6 {
@@ -121,7 +111,7 @@ func drawService(t *rapid.T, s *lb.Service, schedulers []string) {
 	}
 }
 
-// scripted adds the script to a failure's message.
+// scripted adds the run, as files to replay it with, to a failure's message.
 type scripted struct {
 	*rapid.T
 	m *machine
@@ -129,53 +119,76 @@ type scripted struct {
 
 func (s *scripted) Fatalf(format string, args ...any) {
 	s.T.Helper()
-	s.T.Fatalf("%s\n\nscript:\n%s", fmt.Sprintf(format, args...), s.m.script)
+	message := fmt.Sprintf(format, args...)
+	if s.m.pair != nil {
+		message += "\n\n" + replay.ToFiles(s.m.Script).String()
+	}
+	s.T.Fatalf("%s", message)
 }
 
 func (s *scripted) Fatal(args ...any) { s.T.Helper(); s.Fatalf("%s", fmt.Sprintln(args...)) }
 
+// enough says that a run goes on no longer: a connection's 10 s in CLOSE may
+// soon be over, which the model has to be told.
+func (m *machine) enough() bool { return !m.closed.IsZero() && time.Since(m.closed) > 6*time.Second }
+
 func (m *machine) open(t *rapid.T) {
+	if m.enough() {
+		return
+	}
 	m.serial++
-	c := kernelClient(m.service.Family, rapid.IntRange(0, 40).Draw(t, "client address"))
+	family := m.Service().Family
+	c := kernelClient(family, rapid.IntRange(0, 40).Draw(t, "client address"))
 	c.Client = netip.AddrPortFrom(c.Client.Addr(), uint16(1024+m.serial))
 	c.Protocol = m.protocol
-	c.Virtual = netip.AddrPortFrom(kernelVIP(m.service.Family, 1), 80)
-	if m.service.FWMark != 0 {
-		c.Virtual = netip.AddrPortFrom(kernelVIP(m.service.Family, rapid.IntRange(1, 6).Draw(t, "virtual address")), 80)
+	c.Virtual = netip.AddrPortFrom(kernelVIP(family, 1), 80)
+	if m.Service().FWMark != 0 {
+		c.Virtual = netip.AddrPortFrom(kernelVIP(family, rapid.IntRange(1, 6).Draw(t, "virtual address")), 80)
 	}
-	out := m.pair.open(c)
-	if out.OK && (m.protocol != lb.UDP || m.service.Flags&lb.OnePacket == 0) {
-		m.conns = append(m.conns, &openConn{Conn: c, to: out.Dest})
-	}
+	m.pair.open(c)
 }
 
 // reopen uses a client's port once more.
 func (m *machine) reopen(t *rapid.T) {
 	c := m.drawConn(t)
-	if !m.present(c.to) && (!c.ended || m.script.Variant.Settings.NoConnReuse || m.service.Timeout > 0) {
-		t.Skip("its packets are dropped")
+	if m.enough() || c.Lost && rapid.IntRange(0, 3).Draw(t, "lost") != 0 {
+		t.Skip("it takes time to see that a packet is lost")
 	}
-	out := m.pair.open(c.Conn)
-	if !out.OK {
-		m.conns = slices.DeleteFunc(m.conns, func(o *openConn) bool { return o == c })
-	}
-	c.to, c.ended = out.Dest, false
+	m.pair.open(c.Conn)
 }
 
-func (m *machine) fin(t *rapid.T) {
+// segment goes on with a connection: the handshake, the end from either side,
+// or a reset.
+func (m *machine) segment(t *rapid.T) {
 	c := m.drawConn(t)
-	if m.protocol != lb.TCP || c.ended {
-		t.Skip("nothing to end")
+	if m.protocol != lb.TCP || m.enough() {
+		t.Skip("no states")
 	}
-	c.ended = m.present(c.to)
-	m.finish(c.Conn, c.to)
+	verb := rapid.SampledFrom([]predict.Verb{
+		predict.ACK, predict.FIN, predict.RST, predict.ServerACK, predict.ServerFIN, predict.ServerRST,
+	}).Draw(t, "segment")
+	if by, _, _ := verb.Segment(); c.Lost && by == oracle.ByClient && rapid.IntRange(0, 9).Draw(t, "lost") != 0 {
+		t.Skip("it takes time to see that a packet is lost")
+	}
+	m.do(predict.Event{Verb: verb, Conn: c.Conn})
+	if now, _ := m.Model.Connection(c.Conn); now.State == oracle.Closed && m.closed.IsZero() {
+		m.closed = time.Now()
+	}
 }
 
-func (m *machine) drawConn(t *rapid.T) *openConn {
-	if len(m.conns) == 0 {
+// drawConn is one of the connections, in the order of their clients' ports.
+func (m *machine) drawConn(t *rapid.T) oracle.ConnState {
+	all := m.connections()
+	if len(all) == 0 {
 		t.Skip("no connections")
 	}
-	return m.conns[rapid.IntRange(0, len(m.conns)-1).Draw(t, "connection")]
+	return all[rapid.IntRange(0, len(all)-1).Draw(t, "connection")]
+}
+
+func (m *machine) connections() []oracle.ConnState {
+	all := m.Model.Connections()
+	slices.SortFunc(all, func(a, b oracle.ConnState) int { return int(a.Client.Port()) - int(b.Client.Port()) })
+	return all
 }
 
 func drawDest(t *rapid.T, f lb.Family) lb.Destination {
@@ -188,74 +201,56 @@ func drawDest(t *rapid.T, f lb.Family) lb.Destination {
 	return d
 }
 
-// add may add one that is there already: both must refuse.
-func (m *machine) add(t *rapid.T) { m.pair.add(drawDest(t, m.service.Family)) }
-
-func (m *machine) edit(t *rapid.T) { m.pair.edit(drawDest(t, m.service.Family)) }
-
-func (m *machine) remove(t *rapid.T) {
-	m.pair.remove(kernelServer(m.service.Family, rapid.IntRange(1, 6).Draw(t, "server"), 0).DestKey)
+// dest may add what is there already, or edit or remove what is not: both must refuse.
+func (m *machine) dest(t *rapid.T, verb predict.Verb) {
+	if !m.enough() {
+		m.do(predict.Event{Verb: verb, Dest: drawDest(t, m.Service().Family)})
+	}
 }
 
-// editService keeps the scheduler: its state must live on. A script can't say
-// it, so the printed one begins with the service's last form.
+func (m *machine) add(t *rapid.T)    { m.dest(t, predict.Add) }
+func (m *machine) edit(t *rapid.T)   { m.dest(t, predict.Edit) }
+func (m *machine) remove(t *rapid.T) { m.dest(t, predict.Remove) }
+
+// editService changes anything but the key: the scheduler may begin afresh, or
+// its state must live on.
 func (m *machine) editService(t *rapid.T) {
-	if rapid.IntRange(0, 3).Draw(t, "rarely") != 0 {
+	if m.enough() || rapid.IntRange(0, 2).Draw(t, "rarely") != 0 {
 		t.Skip("not now")
 	}
-	s := m.service
-	if s.Flags&lb.OnePacket == 0 {
-		s.Flags = lb.Flags(rapid.SampledFrom([]uint32{0, 0x8, 0x10, 0x18}).Draw(t, "flags"))
+	s := m.Service()
+	scheduler := s.Scheduler
+	m.drawService(t, &s, m.Script.Variant.Settings)
+	if rapid.Bool().Draw(t, "same scheduler") {
+		s.Scheduler = scheduler
 	}
-	m.pair.editService(s)
-	m.script.Service.Flags = s.Flags
+	m.do(predict.Event{Verb: predict.EditService, Service: s})
 }
 
-// passTime has a few connections expire: their timers are set to a second by
-// another packet each, and all others left as they are.
+// readdService removes the service and adds it again, with some of its
+// destinations, which come out of the kernel's trash.
+func (m *machine) readdService(t *rapid.T) {
+	if m.enough() || rapid.IntRange(0, 4).Draw(t, "rarely") != 0 {
+		t.Skip("not now")
+	}
+	s := m.Service()
+	m.do(predict.Event{Verb: predict.RemoveService})
+	m.drawService(t, &s, m.Script.Variant.Settings)
+	m.do(predict.Event{Verb: predict.EditService, Service: s})
+	for range rapid.IntRange(0, 4).Draw(t, "destinations") {
+		m.add(t)
+	}
+}
+
+// passTime has a few connections expire, and leaves all others as they are.
 func (m *machine) passTime(t *rapid.T) {
-	if rapid.IntRange(0, 9).Draw(t, "rarely") != 0 {
+	if m.enough() || rapid.IntRange(0, 9).Draw(t, "rarely") != 0 {
 		t.Skip("not now")
 	}
-	var chosen []*openConn
-	for _, c := range m.conns {
-		if !c.ended && m.present(c.to) && rapid.Bool().Draw(t, "expires") {
-			chosen = append(chosen, c)
+	for _, c := range m.connections() {
+		expires := c.Protocol == lb.UDP || c.State == oracle.SynRecv || c.State == oracle.Established || c.State == oracle.FinWait
+		if expires && !c.Lost && rapid.Bool().Draw(t, "expires") {
+			m.do(predict.Event{Verb: predict.Close, Conn: c.Conn})
 		}
-	}
-	if chosen == nil {
-		t.Skip("nothing to expire")
-	}
-	m.setTimeouts(lb.Timeouts{TCP: time.Second, UDP: time.Second})
-	for _, c := range chosen {
-		fate, _, err := m.director.Offer(m.packet(c.Conn, director.ACK))
-		if err != nil || fate != director.Forwarded {
-			m.Fatalf("packet of %v was %s: %v", c.Client, fate, err)
-		}
-	}
-	m.setTimeouts(lb.Timeouts{TCP: 900 * time.Second, UDP: 300 * time.Second})
-	for _, c := range chosen {
-		m.note(predict.Event{Verb: predict.Close, Conn: c.Conn})
-		if err := m.model.Close(c.Conn); err != nil {
-			m.Fatal(err)
-		}
-		m.conns = slices.DeleteFunc(m.conns, func(o *openConn) bool { return o == c })
-	}
-	m.compareCounts() // waits
-}
-
-func (m *machine) setTimeouts(to lb.Timeouts) {
-	if err := m.table.SetTimeouts(context.Background(), to); err != nil {
-		m.Fatal(err)
-	}
-}
-
-// TestScriptOfAFailure: what the tester prints can be read again.
-func TestScriptOfAFailure(t *testing.T) {
-	in := predict.Input{Service: service("wrr", 1, 2)}
-	in.Events = []predict.Event{{Verb: predict.Open, Conn: client(1)}}
-	again, err := predict.Parse(strings.NewReader(in.String()))
-	if err != nil || again.String() != in.String() {
-		t.Errorf("%v\n%s", err, again)
 	}
 }

@@ -109,7 +109,7 @@ func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) 
 		if len(live) > 40 || len(live) > 0 && r.IntN(2) == 0 {
 			i := r.IntN(len(live))
 			if p.present(live[i].to) || r.IntN(10) == 0 { // it takes time to see that a packet is lost
-				p.finish(live[i].Conn, live[i].to)
+				p.do(predict.Event{Verb: predict.FIN, Conn: live[i].Conn})
 			}
 			live = slices.Delete(live, i, i+1)
 		}
@@ -117,33 +117,33 @@ func drive(t *testing.T, how run, s lb.Service, v oracle.Variant, r *rand.Rand) 
 			alter(p, r)
 		}
 		if n%1000 == 0 {
-			p.compareCounts()
+			p.check(p.Compare())
 		}
 	}
-	p.compareCounts()
-	return p.script, p.picks
+	p.check(p.Compare())
+	return p.Script, p.Picks
 }
 
 // alter adds, edits or removes a destination.
 func alter(p *pair, r *rand.Rand) {
 	n := 1 + r.IntN(8)
-	d := kernelServer(p.service.Family, n, int32(r.IntN(7)))
-	if p.service.Scheduler == "mh" && r.IntN(3) == 0 {
+	d := kernelServer(p.Service().Family, n, int32(r.IntN(7)))
+	if p.Service().Scheduler == "mh" && r.IntN(3) == 0 {
 		d.Weight = int32(r.IntN(2000)) // more than six bits
 	}
-	i := slices.IndexFunc(p.model.Destinations(), func(s oracle.State) bool { return s.Dest == d.DestKey })
+	i := slices.IndexFunc(p.Model.Destinations(), func(s oracle.State) bool { return s.Dest == d.DestKey })
 	if i >= 0 && r.IntN(3) == 0 {
-		have := p.model.Destinations()[i]
+		have := p.Model.Destinations()[i]
 		d.Upper = uint32(have.Active + have.Inactive + 1 + r.IntN(40))
 		d.Lower = d.Upper * uint32(r.IntN(2)) / 2
 	}
 	switch {
 	case i < 0:
-		p.add(d)
-	case r.IntN(4) == 0 && len(p.model.Destinations()) > 2:
-		p.remove(d.DestKey)
+		p.do(predict.Event{Verb: predict.Add, Dest: d})
+	case r.IntN(4) == 0 && len(p.Model.Destinations()) > 2:
+		p.do(predict.Event{Verb: predict.Remove, Dest: d})
 	default:
-		p.edit(d)
+		p.do(predict.Event{Verb: predict.Edit, Dest: d})
 	}
 }
 

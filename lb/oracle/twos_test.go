@@ -5,10 +5,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/ipvslab/ipvslab/internal/director"
 	"github.com/ipvslab/ipvslab/internal/probe"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/oracle"
+	"github.com/ipvslab/ipvslab/lb/oracle/predict"
 )
 
 // lots compares picks with the chances they had. The sum over all picks of
@@ -71,16 +71,16 @@ func TestTwosInTheKernel(t *testing.T) {
 	var l lots
 	for n := range *picksInARow {
 		c := kernelClient(lb.IPv4, n)
-		fate, to, err := p.director.Offer(p.packet(c, director.SYN))
-		if err != nil || fate != director.Forwarded {
-			t.Fatalf("connection %d was %s: %v", n, fate, err)
+		to, ok, err := p.Send(c)
+		if err != nil || !ok {
+			t.Fatalf("connection %d was not forwarded: %v", n, err)
 		}
-		l.note(p.model.Distribution(), to)
-		must(t, p.model.Observe(c, to))
+		l.note(p.Model.Distribution(), to)
+		must(t, p.Model.Observe(c, to))
 		if n%3 == 0 {
-			p.finish(c, to)
+			p.do(predict.Event{Verb: predict.FIN, Conn: c})
 		}
 	}
-	p.compareCounts()
+	p.check(p.Compare())
 	l.check(t)
 }

@@ -28,7 +28,7 @@ func mountKernel() error {
 	}
 	// The kernel must not run the host's modprobe: it knows nothing of this
 	// kernel and costs 0.1 s each time. Whoever needs a module loads it.
-	if err := writeSetting("/proc/sys/kernel/modprobe", "\n"); err != nil {
+	if err := writeSetting("/proc/sys/kernel/modprobe", "\n"); err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without modules
 		return err
 	}
 	// Nor the host's /sbin/hotplug for every module and device: each is a process.

@@ -26,9 +26,9 @@ type Want struct {
 const ModulesEnv = "IPVSLAB_KERNEL_MODULES"
 
 // Find lists the kernels at hand, the ones to prefer first: what was fetched
-// before what is installed, the newer before the older, and last those that
-// are unfit, with the reason. None is no error, except that a path that was
-// given must hold a kernel.
+// before what is installed and before what was built here, the newer before
+// the older, and last those that are unfit, with the reason. None is no error,
+// except that a path that was given must hold a kernel.
 func Find(ctx context.Context, w Want) ([]Kernel, error) {
 	if w.Path != "" {
 		k, err := atPath(w)
@@ -55,6 +55,7 @@ func Find(ctx context.Context, w Want) ([]Kernel, error) {
 	installed := inTree(filepath.Join("/", w.Root), "installed", w.Launcher)
 	slices.SortStableFunc(installed, byPreference)
 	found = append(found, installed...)
+	found = append(found, built(w)...)
 	slices.SortStableFunc(found, func(a, b Kernel) int { return boolInt(a.Unfit != "") - boolInt(b.Unfit != "") })
 	return found, ctx.Err()
 }
@@ -88,6 +89,26 @@ func umlInTree(root, origin string) []Kernel {
 	}
 	k.Origin, k.Modules = origin, findModules(k, root)
 	return []Kernel{k}
+}
+
+// built are the kernels that ci/kernel/build.sh made. They come last: building
+// one for comparison must not change what every other command runs in.
+func built(w Want) []Kernel {
+	if w.Launcher == QEMU || !UMLPossible() {
+		return nil
+	}
+	paths, _ := filepath.Glob(filepath.Join(builtDir(w.Cache), "[^.]*/linux.uml"))
+	var out []Kernel
+	for _, path := range paths {
+		k, err := identify(path)
+		if err != nil {
+			k = Kernel{Launcher: UML, Path: path, Unfit: err.Error()}
+		}
+		k.Origin = "built"
+		out = append(out, k)
+	}
+	slices.SortStableFunc(out, byPreference)
+	return out
 }
 
 func qemuInTree(root, origin string) []Kernel {

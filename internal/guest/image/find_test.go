@@ -52,6 +52,31 @@ func TestFindPrefers(t *testing.T) {
 	}
 }
 
+// TestFindBuilt: a kernel that was built here is known, but comes after all others.
+func TestFindBuilt(t *testing.T) {
+	if !UMLPossible() {
+		t.Skip("user-mode Linux is for x86-64 only")
+	}
+	cache, root := t.TempDir(), t.TempDir()
+	put(t, filepath.Join(cache, "built/linux-uml-9.9/linux.uml"), program(0x60000000)+"Linux version 9.9.1 (me@here)\x00", 0o755)
+	put(t, filepath.Join(cache, "built/.work-linux-source-9.9/linux.uml"), "half", 0o755)
+	put(t, filepath.Join(root, "usr/bin/linux.uml"), "", 0o755)
+	put(t, filepath.Join(root, "usr/lib/uml/modules/6.1.1/modules.builtin"), "", 0o644)
+	for launcher, want := range map[string][]string{"": {"installed 6.1.1", "built 9.9.1"}, QEMU: nil} {
+		ks, err := Find(t.Context(), Want{Cache: cache, Root: root, Launcher: launcher})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, k := range Usable(ks) {
+			got = append(got, k.Origin+" "+k.Release)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("kernels for %q (-want +got):\n%s", launcher, diff)
+		}
+	}
+}
+
 func TestCompareReleases(t *testing.T) {
 	ordered := []string{"5.10.0-9-amd64", "5.10.0-30-amd64", "6.1.0-9-amd64", "6.1.0-10-amd64", "6.1.176", "6.12.1"}
 	for i := range len(ordered) - 1 {

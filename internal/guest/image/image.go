@@ -30,7 +30,7 @@ type Kernel struct {
 	Path     string `json:"path"`              // linux.uml, vmlinux, bzImage or Image
 	Modules  string `json:"modules,omitempty"` // like /lib/modules/RELEASE; empty: everything is built in
 	Release  string `json:"release"`           // as uname -r
-	Origin   string `json:"origin"`            // "cache", "installed" or "path"
+	Origin   string `json:"origin"`            // "cache", "installed", "built" or "path"
 	Unfit    string `json:"unfit,omitempty"`   // why it can't be used; empty when it can
 }
 
@@ -52,6 +52,10 @@ func CacheDir() (string, error) {
 // kernelsDir holds one directory per fetched package; names that begin with a
 // dot are not finished.
 func kernelsDir(cache string) string { return filepath.Join(cache, "kernels") }
+
+// builtDir holds one directory per kernel built here, with linux.uml and the
+// configuration that it was built with; ci/kernel/build.sh.
+func builtDir(cache string) string { return filepath.Join(cache, "built") }
 
 // Usable are the kernels of ks that can be used.
 func Usable(ks []Kernel) []Kernel {

@@ -14,6 +14,9 @@ import (
 // on past a module that the kernel refuses and returns all such errors joined:
 // those that depend on it fail too, the others are worth having.
 func Load(files []string) error {
+	if len(files) == 0 {
+		return nil // a kernel without modules has no list of them either
+	}
 	there, err := loaded()
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@
 package predict
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -17,9 +18,20 @@ import (
 // Verb is what an event does.
 type Verb string
 
-// The verbs. Open makes a connection and holds it; Visit makes one that has
-// ended before the next event; the others follow the methods of oracle.Model.
+// The verbs. Open makes a connection and holds it: a first packet, so that TCP
+// is half open; Visit makes one that has ended before the next event. ACK, FIN
+// and RST are later segments of the client's, the others the server's. The rest
+// follow the methods of oracle.Model.
 const (
+	EditService   Verb = "service" // a second service line
+	RemoveService Verb = "remove-service"
+	ACK           Verb = "ack"
+	FIN           Verb = "fin"
+	RST           Verb = "rst"
+	ServerACK     Verb = "server-ack"
+	ServerFIN     Verb = "server-fin"
+	ServerRST     Verb = "server-rst"
+
 	Add        Verb = "add"
 	Edit       Verb = "edit"
 	Remove     Verb = "remove"
@@ -32,12 +44,64 @@ const (
 	Expire     Verb = "expire" // a persistence template
 )
 
+// segments are the verbs that send a segment.
+var segments = map[Verb]struct {
+	by oracle.Side
+	is oracle.Segment
+}{
+	ACK: {oracle.ByClient, oracle.ACK}, FIN: {oracle.ByClient, oracle.FIN}, RST: {oracle.ByClient, oracle.RST},
+	ServerACK: {oracle.ByServer, oracle.ACK}, ServerFIN: {oracle.ByServer, oracle.FIN}, ServerRST: {oracle.ByServer, oracle.RST},
+}
+
+// Segment is what a verb sends, and who; false for verbs that send none, or a
+// connection's first packet.
+func (v Verb) Segment() (by oracle.Side, is oracle.Segment, ok bool) {
+	s, ok := segments[v]
+	return s.by, s.is, ok
+}
+
 // Event is one line of a script.
 type Event struct {
-	Verb  Verb
-	Dest  lb.Destination // Add, Edit, Remove
-	Conn  oracle.Conn    // the others; of Open and Visit the zero Conn is a client of its own
-	Times int            // Open and Visit without a Conn; zero: once
+	Verb    Verb
+	Service lb.Service     // EditService; without destinations
+	Dest    lb.Destination // Add, Edit, Remove
+	Conn    oracle.Conn    // the others; of Open and Visit the zero Conn is a client of its own
+	Times   int            // Open and Visit without a Conn; zero: once
+}
+
+// Apply does to a model what the event says, but for Open and Visit, which
+// choose. A service line after a removal adds the service again.
+func (e Event) Apply(m *oracle.Model) error {
+	if by, is, ok := e.Verb.Segment(); ok {
+		return m.Segment(e.Conn, by, is)
+	}
+	switch e.Verb {
+	case EditService:
+		if err := m.AddService(e.Service); !errors.Is(err, oracle.ErrExists) {
+			return err
+		}
+		return m.EditService(e.Service)
+	case RemoveService:
+		m.RemoveService()
+		return nil
+	case Add:
+		return m.Add(e.Dest)
+	case Edit:
+		return m.Edit(e.Dest)
+	case Remove:
+		return m.Remove(e.Dest.DestKey)
+	case Activate:
+		return m.Activate(e.Conn)
+	case Deactivate:
+		return m.Deactivate(e.Conn)
+	case Finish:
+		return m.Finish(e.Conn)
+	case Close:
+		return m.Close(e.Conn)
+	case Expire:
+		return m.ExpireTemplate(e.Conn)
+	}
+	return fmt.Errorf("unknown verb %q", e.Verb)
 }
 
 // Input is a script: a service, a kernel, and what happens.
@@ -94,7 +158,7 @@ func Run(in Input) (Result, error) {
 	if err != nil {
 		return out, err
 	}
-	p := player{model: m, out: &out, family: in.Service.Family}
+	p := player{model: m, out: &out, clients: Clients{Family: in.Service.Family}}
 	for i, e := range in.Events {
 		if err := p.play(e); err != nil {
 			return out, fmt.Errorf("event %d, %q: %w", i+1, e, err)
@@ -104,39 +168,19 @@ func Run(in Input) (Result, error) {
 }
 
 type player struct {
-	model  *oracle.Model
-	out    *Result
-	family lb.Family
-	made   int // clients made up
+	model   *oracle.Model
+	out     *Result
+	clients Clients
 }
 
 func (p *player) play(e Event) error {
-	switch e.Verb {
-	case Open, Visit:
-		for range max(e.Times, 1) {
-			if err := p.connect(e); err != nil {
-				return err
-			}
-		}
-		return nil
-	case Add:
-		return p.note(e, p.model.Add(e.Dest))
-	case Edit:
-		return p.note(e, p.model.Edit(e.Dest))
-	case Remove:
-		return p.note(e, p.model.Remove(e.Dest.DestKey))
-	case Activate:
-		return p.note(e, p.model.Activate(e.Conn))
-	case Deactivate:
-		return p.note(e, p.model.Deactivate(e.Conn))
-	case Finish:
-		return p.note(e, p.model.Finish(e.Conn))
-	case Close:
-		return p.note(e, p.model.Close(e.Conn))
-	case Expire:
-		return p.note(e, p.model.ExpireTemplate(e.Conn))
+	if e.Verb != Open && e.Verb != Visit {
+		return p.note(e, e.Apply(p.model))
 	}
-	return fmt.Errorf("unknown verb %q", e.Verb)
+	for _, one := range p.clients.Each(e) {
+		p.connect(one)
+	}
+	return nil
 }
 
 func (p *player) note(e Event, err error) error {
@@ -146,11 +190,7 @@ func (p *player) note(e Event, err error) error {
 	return err
 }
 
-func (p *player) connect(e Event) error {
-	if !e.Conn.Client.IsValid() {
-		e.Conn.Client = p.newClient()
-	}
-	e.Times = 0
+func (p *player) connect(e Event) {
 	step := Step{Event: e.String(), Client: e.Conn.Client.String()}
 	for _, s := range p.model.Distribution() {
 		step.Chances = append(step.Chances, Chance{s.Dest.String(), s.Probability})
@@ -171,18 +211,40 @@ func (p *player) connect(e Event) error {
 	}
 	step.Destinations = p.states()
 	p.out.Steps = append(p.out.Steps, step)
-	return nil
 }
 
-// newClient has the documentation's addresses (RFC 5737, RFC 3849), each with
-// 200 clients, so that ports and addresses both vary.
-func (p *player) newClient() netip.AddrPort {
-	p.made++
-	addr := netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + (p.made-1)%200)})
-	if p.family == lb.IPv6 {
-		addr = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(1 + (p.made-1)%200)})
+// Clients makes up clients for events that name none, the same for each script:
+// the documentation's addresses (RFC 5737, RFC 3849), each with 200 clients, so
+// that ports and addresses both vary.
+type Clients struct {
+	Family lb.Family
+	made   int
+}
+
+func (c *Clients) next() netip.AddrPort {
+	c.made++
+	addr := netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + (c.made-1)%200)})
+	if c.Family == lb.IPv6 {
+		addr = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(1 + (c.made-1)%200)})
 	}
-	return netip.AddrPortFrom(addr, uint16(40000+p.made%20000))
+	return netip.AddrPortFrom(addr, uint16(40000+c.made%20000))
+}
+
+// Each is an event as single events, each with its client: a repeated Open or
+// Visit is several.
+func (c *Clients) Each(e Event) []Event {
+	if e.Verb != Open && e.Verb != Visit {
+		return []Event{e}
+	}
+	all := make([]Event, max(e.Times, 1))
+	for i := range all {
+		all[i] = e
+		all[i].Times = 0
+		if !e.Conn.Client.IsValid() {
+			all[i].Conn.Client = c.next()
+		}
+	}
+	return all
 }
 
 func (p *player) states() []State {

@@ -16,6 +16,9 @@ import (
 func (e Event) String() string {
 	words := []string{string(e.Verb)}
 	switch e.Verb {
+	case EditService:
+		return serviceWords(e.Service)
+	case RemoveService:
 	case Remove:
 		words = append(words, e.Dest.DestKey.String())
 	case Add, Edit:
@@ -51,18 +54,34 @@ func destWords(d lb.Destination) string {
 // String is the whole script, as Parse reads it.
 func (in Input) String() string {
 	var b strings.Builder
-	s := in.Service
-	fmt.Fprintf(&b, "service %s %s", keyWords(s.Key), s.Scheduler)
+	fmt.Fprintln(&b, serviceWords(in.Service))
+	b.WriteString(in.Rules())
+	for _, d := range in.Service.Destinations {
+		fmt.Fprintf(&b, "add %s\n", destWords(d))
+	}
+	for _, e := range in.Events {
+		fmt.Fprintln(&b, e)
+	}
+	return b.String()
+}
+
+func serviceWords(s lb.Service) string {
+	words := fmt.Sprintf("service %s %s", keyWords(s.Key), s.Scheduler)
 	if f := flagWords(s); f != "" {
-		fmt.Fprintf(&b, " flags %s", f)
+		words += " flags " + f
 	}
 	if s.Timeout > 0 {
-		fmt.Fprintf(&b, " persistent %d", int(s.Timeout.Seconds()))
+		words += fmt.Sprintf(" persistent %d", int(s.Timeout.Seconds()))
 	}
 	if s.MaskBits != 0 {
-		fmt.Fprintf(&b, " mask %d", s.MaskBits)
+		words += fmt.Sprintf(" mask %d", s.MaskBits)
 	}
-	b.WriteByte('\n')
+	return words
+}
+
+// Rules are the script's lines about the kernel and its settings.
+func (in Input) Rules() string {
+	var b strings.Builder
 	if in.Variant.Overhead == oracle.ActiveTotal {
 		b.WriteString("kernel total\n")
 	}
@@ -81,12 +100,6 @@ func (in Input) String() string {
 			fmt.Fprintf(&b, "setting %s\n", set.name)
 		}
 	}
-	for _, d := range s.Destinations {
-		fmt.Fprintf(&b, "add %s\n", destWords(d))
-	}
-	for _, e := range in.Events {
-		fmt.Fprintln(&b, e)
-	}
 	return b.String()
 }
 
@@ -98,14 +111,22 @@ func keyWords(k lb.Key) string {
 }
 
 func flagWords(s lb.Service) string {
-	var names []string
+	names := FlagNames(s)
+	if s.Flags&lb.OnePacket != 0 {
+		names = append([]string{"ops"}, names...)
+	}
+	return strings.Join(names, ",")
+}
+
+// FlagNames are a service's scheduler flags by their names.
+func FlagNames(s lb.Service) (names []string) {
 	for _, f := range flagNames {
-		ours := f.flag == lb.OnePacket || strings.HasPrefix(f.name, "mh-") == (s.Scheduler == "mh")
-		if ours && s.Flags&f.flag != 0 {
+		ours := strings.HasPrefix(f.name, "mh-") == (s.Scheduler == "mh")
+		if ours && f.flag != lb.OnePacket && s.Flags&f.flag != 0 {
 			names = append(names, f.name)
 		}
 	}
-	return strings.Join(names, ",")
+	return names
 }
 
 // WriteText writes the steps as a table, one line each, with the connections

@@ -26,12 +26,19 @@ import (
 //	remove 10.0.1.1:80
 //	open 192.0.2.1:4000 [via 10.0.0.101:80] [udp]
 //	open x5
-//	visit, activate, deactivate, finish, close, expire: like open
+//	visit, ack, fin, rst, server-ack, server-fin, server-rst, activate,
+//	deactivate, finish, close, expire: like open
+//	service tcp 10.0.0.100:80 sed     (a second time: an edit of the service)
+//	remove-service                    (a service line after it adds it again)
 //
 // and "#" begins a comment. An edit sets all three numbers, as the kernel's
 // does. The errors of all lines are joined, each with its line's number.
-func Parse(r io.Reader) (Input, error) {
-	var in Input
+func Parse(r io.Reader) (Input, error) { return ParseFor(lb.Service{}, r) }
+
+// ParseFor is Parse for a script that need not have a service line, because its
+// service and first destinations are these. Any service line in it is an edit.
+func ParseFor(s lb.Service, r io.Reader) (Input, error) {
+	in := Input{Service: s}
 	var errs []error
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
@@ -54,7 +61,13 @@ func Parse(r io.Reader) (Input, error) {
 func (in *Input) line(words []string) error {
 	switch words[0] {
 	case "service":
-		return parseService(words[1:], &in.Service)
+		return in.service(words[1:])
+	case "remove-service":
+		if len(words) > 1 {
+			return fmt.Errorf("%q takes no words after it", words[0])
+		}
+		in.Events = append(in.Events, Event{Verb: RemoveService})
+		return nil
 	case "kernel":
 		return parseKernel(words[1:], &in.Variant)
 	case "setting":
@@ -68,13 +81,30 @@ func (in *Input) line(words []string) error {
 	switch e.Verb {
 	case Add, Edit, Remove:
 		e.Dest, err = parseDest(words[1:])
-	case Open, Visit, Activate, Deactivate, Finish, Close, Expire:
+	case Open, Visit, ACK, FIN, RST, ServerACK, ServerFIN, ServerRST, Activate, Deactivate, Finish, Close, Expire:
 		err = parseConn(words[1:], &e)
 	default:
-		return fmt.Errorf("unknown word %q; allowed are service, kernel, setting, add, edit, remove, open, visit, activate, deactivate, finish, close, expire", words[0])
+		return fmt.Errorf("unknown word %q; allowed are service, remove-service, kernel, setting, add, edit, remove, open, visit, "+
+			"ack, fin, rst, server-ack, server-fin, server-rst, activate, deactivate, finish, close, expire", words[0])
 	}
 	in.Events = append(in.Events, e)
 	return err
+}
+
+// service reads the first service line, or a later one, which is an event.
+func (in *Input) service(words []string) error {
+	if in.Service.Scheduler == "" {
+		return parseService(words, &in.Service)
+	}
+	e := Event{Verb: EditService}
+	if err := parseService(words, &e.Service); err != nil {
+		return err
+	}
+	if e.Service.Key != in.Service.Key {
+		return fmt.Errorf("a script has one service, here %v; it can't have %v as well", in.Service.Key, e.Service.Key)
+	}
+	in.Events = append(in.Events, e)
+	return nil
 }
 
 var flagNames = []struct {
