@@ -42,7 +42,7 @@ type CheckSpec struct {
 	Command []string `json:"command,omitempty"`
 	// The port to check; the real port unless told otherwise.
 	Port uint16 `json:"port,omitempty" jsonschema:"minimum=1,maximum=65535"`
-	// Between the beginnings of two checks (keepalived's delay_loop); 60s unless told otherwise.
+	// From the end of one check to the beginning of the next (keepalived's delay_loop); 60s unless told otherwise.
 	Interval Duration `json:"interval,omitempty"`
 	// Of one check (connect_timeout); 5s unless told otherwise.
 	Timeout Duration `json:"timeout,omitempty"`

@@ -60,7 +60,7 @@ type Check struct {
 	Expect  string   `json:"expect,omitempty"`  // UDP: what the answer begins with; empty: any answer, or none
 	Argv    []string `json:"argv,omitempty"`    // Command
 
-	Interval         time.Duration `json:"interval"`
+	Interval         time.Duration `json:"interval"` // from the end of a check to the beginning of the next
 	Timeout          time.Duration `json:"timeout"`
 	DelayBeforeRetry time.Duration `json:"delayBeforeRetry"` // between checks while a verdict is open
 	WarmUp           time.Duration `json:"warmUp"`           // the first check comes by chance within this time
