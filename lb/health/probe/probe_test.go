@@ -162,7 +162,7 @@ func TestChecks(t *testing.T) {
 		{"http on a port that does not speak it", addr(t, listening.Addr()), check{Kind: health.HTTP, Path: "/", Status: ok, Timeout: short}, "no verdict"},
 		{"http refused", nobody, check{Kind: health.HTTP, Path: "/", Status: ok}, "connection refused"},
 		{"https", secureAt, check{Kind: health.HTTP, Path: "/", Status: ok, TLS: true, Host: "shop.test", Body: "shop.test"}, ""},
-		{"https to http", webAt, check{Kind: health.HTTP, Path: "/", Status: ok, TLS: true}, "HTTP response to HTTPS client"},
+		{"https to http", webAt, check{Kind: health.HTTP, Path: "/", Status: ok, TLS: true}, "tls: "},
 		{"udp", pong, check{Kind: health.UDP, Send: "ping 1", Expect: "pong"}, ""},
 		{"udp other answer", pong, check{Kind: health.UDP, Send: "hello", Expect: "pong"}, `the answer is "hello"`},
 		{"udp silent", silent, check{Kind: health.UDP, Timeout: short}, ""},
