@@ -14,7 +14,23 @@ import (
 // keepalived adds it: RFC 6724 would else prefer it as the source of the node's
 // own packets, and a real server drops a tunnel packet that comes from its VIP.
 func AddAddress(name string, index int, p netip.Prefix) Request {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	return newAddress(unix.NLM_F_CREATE|unix.NLM_F_EXCL, name, index, p)
+}
+
+// PutAddress is AddAddress, but it is no failure if the interface has it already.
+func PutAddress(name string, index int, p netip.Prefix) Request {
+	return newAddress(unix.NLM_F_CREATE|unix.NLM_F_REPLACE, name, index, p)
+}
+
+// DeleteAddress takes an address off the interface with that index; the kernel
+// says EADDRNOTAVAIL if it isn't there.
+func DeleteAddress(name string, index int, p netip.Prefix) Request {
+	req := nl.NewNetlinkRequest(unix.RTM_DELADDR, 0)
+	addAddress(req, index, p)
+	return Request{What: fmt.Sprintf("delete address %s of %s", p, name), msg: req}
+}
+
+func addAddress(req *nl.NetlinkRequest, index int, p netip.Prefix) {
 	msg := nl.NewIfAddrmsg(family(p.Addr()))
 	msg.Index = uint32(index)
 	msg.Prefixlen = uint8(p.Bits())
@@ -22,6 +38,11 @@ func AddAddress(name string, index int, p netip.Prefix) Request {
 	addr := p.Addr().AsSlice()
 	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, addr))
 	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, addr))
+}
+
+func newAddress(flags int, name string, index int, p netip.Prefix) Request {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, flags)
+	addAddress(req, index, p)
 	if p.Addr().Is6() {
 		req.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD)))
 		if p.IsSingleIP() {
