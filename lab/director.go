@@ -157,6 +157,11 @@ func embeddedConfig(plan *topology.Plan, d *topology.DirectorPlan, dir string) e
 			cfg.Services = append(cfg.Services, embedded.Service{Name: s.Name, Spec: s.Spec, RealServers: s.RealServers})
 		}
 	}
+	for i := range plan.Failover {
+		if at := memberOf(&plan.Failover[i], d.Node); at >= 0 {
+			cfg.Groups = append(cfg.Groups, embeddedGroup(&plan.Failover[i], at))
+		}
+	}
 	return cfg
 }
 

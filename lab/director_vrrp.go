@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/embedded"
+	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
@@ -101,6 +103,30 @@ func keepalivedInstance(w io.Writer, g *topology.Group, r *topology.VirtualRoute
 		f("        %s dev %s", netip.PrefixFrom(a.Addr, a.Addr.BitLen()), r.Ends[at].Interface)
 	}
 	f("    }\n}\n")
+}
+
+// embeddedGroup is a failover group as an embedded director, its at-th member, is told it.
+func embeddedGroup(g *topology.Group, at int) embedded.Group {
+	out := embedded.Group{Group: wire.Group{
+		Name: g.Name, Version: uint8(g.Version), Priority: g.Members[at].Priority, Interval: g.Interval,
+		NoPreempt: !g.Preempt, PreemptDelay: g.PreemptDelay, StartActive: g.StartActive && at == 0,
+	}}
+	for _, r := range g.Routers {
+		router := wire.Router{Network: r.Network, Interface: r.Ends[at].Interface, ID: r.ID, Addr: r.Ends[at].Addr}
+		for _, a := range r.Addresses {
+			router.Addresses = append(router.Addresses, a.Addr)
+		}
+		for i, end := range r.Ends {
+			if g.Unicast && i != at {
+				router.Peers = append(router.Peers, end.Addr)
+			}
+		}
+		out.Routers = append(out.Routers, router)
+	}
+	if s := g.Sync; s != nil {
+		out.Sync = &embedded.Sync{Mode: embedded.SyncMode(s.Mode), ID: s.ID, Interface: s.Interfaces[at]}
+	}
+	return out
 }
 
 // seconds is a time span as keepalived reads it.

@@ -37,6 +37,9 @@ func (st *stage) links(ginkgo.SpecContext) {
 		n := &st.plan.Nodes[i]
 		state, err := readNode(st.node(n.Name))
 		must(err)
+		for link, have := range state.addrs { // who has them now is for the failover specs
+			state.addrs[link] = slices.DeleteFunc(have, func(a netip.Prefix) bool { return st.plan.Floats(n.Name, link, a.Addr()) })
+		}
 		var wrong []error
 		for _, iface := range n.Interfaces {
 			wrong = append(wrong, state.checkLink(iface))

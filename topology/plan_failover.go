@@ -2,6 +2,7 @@ package topology
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
@@ -72,4 +73,18 @@ type Sync struct {
 	Network string   `json:"network"`
 	// Interfaces are the members' on that network, parallel to Members.
 	Interfaces []string `json:"interfaces"`
+}
+
+// Floats tells whether an address floats, and may so be on an interface of a node or not.
+func (p *Plan) Floats(node, itf string, a netip.Addr) bool {
+	for _, g := range p.Failover {
+		for _, r := range g.Routers {
+			for i, m := range g.Members {
+				if m.Node == node && r.Ends[i].Interface == itf && slices.ContainsFunc(r.Addresses, func(f FloatingAddress) bool { return f.Addr == a }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 )
 
 // Config is what an embedded director is told. It is read from a file as JSON.
@@ -21,6 +22,8 @@ type Config struct {
 	Control string `json:"control,omitempty"`
 	// Services are the virtual services that the table is to hold, in order.
 	Services []Service `json:"services,omitempty"`
+	// Groups are the failover groups that the director is in.
+	Groups []Group `json:"groups,omitempty"`
 	// Clear takes the services out of the table on a clean stop; they stay
 	// otherwise, and connections go on.
 	Clear bool `json:"clear,omitempty"`
@@ -34,6 +37,28 @@ type Service struct {
 	// RealServers names the node behind each of Spec.Destinations, by index; it
 	// may be empty.
 	RealServers []string `json:"realServers,omitempty"`
+}
+
+// Group is a failover group, and the connection synchronisation that goes with it.
+type Group struct {
+	wire.Group
+	Sync *Sync `json:"sync,omitempty"`
+}
+
+// SyncMode says which of the kernel's sync daemons run when.
+type SyncMode string
+
+// The modes.
+const (
+	SyncFollow SyncMode = "follow" // master daemon while active, backup daemon otherwise
+	SyncBoth   SyncMode = "both"   // both, always
+)
+
+// Sync is connection synchronisation; a director is told it in one group at most.
+type Sync struct {
+	Mode      SyncMode `json:"mode"`
+	ID        uint8    `json:"id"` // the same on all directors; 0 takes any
+	Interface string   `json:"interface"`
 }
 
 // ReadConfig reads a configuration file. Unknown keys are mistakes.
@@ -70,10 +95,35 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("service %s: %d names for %d real servers", s.Name, n, len(s.Spec.Destinations)))
 		}
 	}
+	errs = append(errs, c.validateGroups()...)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("director's configuration: %w", err)
 	}
 	return nil
+}
+
+func (c *Config) validateGroups() (errs []error) {
+	names, syncs := map[string]bool{}, 0
+	for i := range c.Groups {
+		g := &c.Groups[i]
+		if names[g.Name] {
+			errs = append(errs, fmt.Errorf("failover group %s is there twice", g.Name))
+		}
+		names[g.Name] = true
+		if err := g.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+		if g.Sync == nil {
+			continue
+		}
+		if syncs++; syncs > 1 {
+			errs = append(errs, fmt.Errorf("failover group %s: a director has one pair of sync daemons, and another group uses it", g.Name))
+		}
+		if m := g.Sync.Mode; m != SyncFollow && m != SyncBoth || g.Sync.Interface == "" {
+			errs = append(errs, fmt.Errorf("failover group %s: sync mode %q on %q: want follow or both, and an interface", g.Name, m, g.Sync.Interface))
+		}
+	}
+	return errs
 }
 
 // desired is what the table is to hold.

@@ -13,6 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/ipvslab/ipvslab/lb/vrrp"
+	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 )
 
 // Status is a director's answer to how it is.
@@ -23,6 +26,10 @@ type Status struct {
 	// Event is the number of the latest event, from which to wait for the next.
 	Event    uint64   `json:"event"`
 	Services []string `json:"services,omitempty"`
+	// Groups are the failover groups.
+	Groups []wire.Status `json:"groups,omitempty"`
+	// Settled: in each group this director is active, or hears who is.
+	Settled bool `json:"settled"`
 	// Fault says why the table is not as it should be; empty: it is.
 	Fault string `json:"fault,omitempty"`
 }
@@ -111,7 +118,23 @@ func (d *director) status() Status {
 	if d.fault != nil {
 		s.Fault = d.fault.Error()
 	}
+	s.Settled = true
+	if d.speaker != nil {
+		s.Groups = d.speaker.Status()
+		for _, g := range s.Groups {
+			s.Settled = s.Settled && settled(g)
+		}
+	}
 	return s
+}
+
+// settled tells whether it is decided who is active in a group.
+func settled(g wire.Status) bool {
+	heard := false
+	for _, r := range g.Routers {
+		heard = heard || r.PeerPriority != vrrp.Resign
+	}
+	return g.State == vrrp.Active.String() || g.State == vrrp.Backup.String() && heard
 }
 
 func answer(w http.ResponseWriter, v any, err error) {

@@ -17,6 +17,10 @@ const (
 	Started  Kind = "started"  // it works, and answers on its control socket
 	Table    Kind = "table"    // the table was changed, or could not be
 	Reloaded Kind = "reloaded" // a new configuration is in force
+	Turned   Kind = "state"    // a failover group goes from From to To: initialize, backup, active
+	Notice   Kind = "notice"   // something about a failover group is worth knowing
+	Failed   Kind = "fault"    // something about a failover group or its synchronisation does not work
+	Synced   Kind = "sync"     // the sync daemons that run have changed
 	Stopping Kind = "stopping" // a clean stop has begun
 	Stopped  Kind = "stopped"  // a clean stop is complete
 )

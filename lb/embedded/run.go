@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
+	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 )
 
 // Options are what a director's process provides. The zero value suits.
@@ -34,11 +38,18 @@ type director struct {
 	mu     sync.Mutex // held while the table is being changed
 	config Config
 	fault  error // why the table is not as it should be; nil: it is
+
+	ns      *netns.NS     // of the speaker
+	speaker *wire.Speaker // nil: no failover group
+	reports chan wire.Report
+	lost    atomic.Int64 // reports for which there was no room
+	active  map[string]bool
 }
 
 // Run is the life of an embedded director: it makes the table what the
-// configuration says, keeps it so, and returns nil when ctx has ended and it has
-// stopped cleanly. It fails if it can't begin, or can't stop cleanly.
+// configuration says, keeps it so, takes part in its failover groups, and
+// returns nil when ctx has ended and it has stopped cleanly. It fails if it
+// can't begin, can't go on, or can't stop cleanly.
 func Run(ctx context.Context, cfg Config, opts Options) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -53,17 +64,29 @@ func Run(ctx context.Context, cfg Config, opts Options) (err error) {
 		d.table = table
 	}
 	d.controller = lb.NewController(d.table, lb.ControllerOptions{})
-	if err := d.apply(ctx); err != nil {
+	if err := d.run(ctx); err != nil {
 		return fmt.Errorf("director %s: %w", cfg.Node, err)
 	}
-	control, err := d.listen(cfg.Control)
+	return nil
+}
+
+// run begins with the table: whoever has the addresses must be able to serve.
+func (d *director) run(ctx context.Context) error {
+	if err := d.apply(ctx); err != nil {
+		return err
+	}
+	if err := d.openGroups(); err != nil {
+		return err
+	}
+	defer d.closeGroups()
+	control, err := d.listen(d.config.Control)
 	if err != nil {
-		return fmt.Errorf("director %s: %w", cfg.Node, err)
+		return err
 	}
 	defer control.Close()
-	d.journal.add(Event{Kind: Started, Text: fmt.Sprintf("process %d, %d services", os.Getpid(), len(cfg.Services))})
-	<-ctx.Done()
-	return d.stop(context.WithoutCancel(ctx))
+	d.journal.add(Event{Kind: Started, Text: fmt.Sprintf("process %d, %d services", os.Getpid(), len(d.config.Services))})
+	err = d.runGroups(ctx)
+	return errors.Join(err, d.stop(context.WithoutCancel(ctx)))
 }
 
 // apply makes the table what it should be and tells what that took.
@@ -96,6 +119,9 @@ func (d *director) reload(ctx context.Context, cfg Config) error {
 	if cfg.Node != d.config.Node || cfg.Namespace != d.config.Namespace || cfg.Control != d.config.Control {
 		return errors.New("reload: node, namespace and control socket are for the life of the process; restart it")
 	}
+	if !reflect.DeepEqual(cfg.Groups, d.config.Groups) {
+		return errors.New("reload: failover groups are for the life of the process; restart it")
+	}
 	d.config = cfg
 	err := d.applyLocked(ctx)
 	e := Event{Kind: Reloaded, Text: fmt.Sprintf("%d services", len(cfg.Services))}
@@ -110,16 +136,16 @@ func (d *director) reload(ctx context.Context, cfg Config) error {
 func (d *director) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	d.journal.add(Event{Kind: Stopping})
-	var err error
+	err := d.stopSync(ctx)
 	if d.config.Clear {
 		d.mu.Lock()
-		_, err = d.controller.Reconcile(ctx, nil)
+		_, failed := d.controller.Reconcile(ctx, nil)
 		d.mu.Unlock()
+		err = errors.Join(err, failed)
 	}
 	e := Event{Kind: Stopped}
 	if err != nil {
-		err = fmt.Errorf("stop director %s: %w", d.config.Node, err)
+		err = fmt.Errorf("stop: %w", err)
 		e.Error = err.Error()
 	}
 	d.journal.add(e)
