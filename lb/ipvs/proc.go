@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/lb"
@@ -63,14 +64,33 @@ func readProc[T any](ctx context.Context, t *Table, pick func(*procFiles) *os.Fi
 }
 
 // Conns reads the connection table, in the kernel's random order.
+//
+// The table is one for all namespaces, and is read piece by piece: the kernel
+// finds its place again by counting, other namespaces' entries too
+// (ip_vs_conn.c, ip_vs_conn_array). What comes and goes meanwhile makes it show
+// an entry twice, which is mended here, or skip some, which can't be seen: it
+// takes more than a page of entries (about 40) and a second look.
 func (t *Table) Conns(ctx context.Context) ([]lb.Conn, error) {
-	return readProc(ctx, t, func(p *procFiles) *os.File { return p.conns }, lb.ParseConns)
+	conns, err := readProc(ctx, t, func(p *procFiles) *os.File { return p.conns }, lb.ParseConns)
+	return once(conns), err
 }
 
 // SyncedConns reads the connection table with each entry's Origin, but without
 // what persistence engines keep.
 func (t *Table) SyncedConns(ctx context.Context) ([]lb.Conn, error) {
-	return readProc(ctx, t, func(p *procFiles) *os.File { return p.synced }, lb.ParseConns)
+	conns, err := readProc(ctx, t, func(p *procFiles) *os.File { return p.synced }, lb.ParseConns)
+	return once(conns), err
+}
+
+// once keeps the first of entries that differ in their timer at most.
+func once(conns []lb.Conn) []lb.Conn {
+	seen := make(map[lb.Conn]bool, len(conns))
+	return slices.DeleteFunc(conns, func(c lb.Conn) bool {
+		c.Expires = 0
+		twice := seen[c]
+		seen[c] = true
+		return twice
+	})
 }
 
 // ProcTable reads the services a second way, from /proc/net/ip_vs.

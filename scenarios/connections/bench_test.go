@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,7 +27,8 @@ type bench struct {
 	table   *ipvs.Table
 	service lb.Service
 	account []string
-	v6      bool // clients and the VIP are IPv6
+	v6      bool // clients and the VIP are IPv6, and
+	mixed   bool // real servers are IPv4 all the same
 }
 
 func newBench(t *testing.T) *bench {
@@ -45,7 +47,29 @@ func newBench(t *testing.T) *bench {
 	})
 	b.table, err = ipvs.Open(t.Context(), d.Path())
 	b.must(err)
+	b.rtnl(func(h *netlink.Handle) error {
+		for link, addrs := range ownAddresses {
+			l, err := h.LinkByName(link)
+			if err != nil {
+				return err
+			}
+			for _, a := range addrs {
+				p := netip.PrefixFrom(a, a.BitLen())
+				own := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Bits())}, Flags: unix.IFA_F_NODAD}
+				if err := h.AddrAdd(l, own); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 	return b
+}
+
+// ownAddresses are the director's, by link: what it sends by itself comes from there.
+var ownAddresses = map[string][]netip.Addr{
+	"clients": {netip.MustParseAddr("10.97.0.1"), netip.MustParseAddr("fd97::1")},
+	"servers": {netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")},
 }
 
 func (b *bench) must(err error) {
@@ -165,7 +189,7 @@ func (b *bench) server(n int) lb.DestKey {
 	if b.service.FWMark == 0 && b.service.Port == 0 {
 		port = 0
 	}
-	if b.v6 {
+	if b.v6 && !b.mixed {
 		return lb.DestKey{Addr: netip.AddrFrom16([16]byte{0xfd, 0x98, 15: byte(n)}), Port: port}
 	}
 	return lb.DestKey{Addr: netip.AddrFrom4([4]byte{10, 98, 0, byte(n)}), Port: port}
@@ -236,7 +260,11 @@ func (b *bench) seen() string {
 // entries notes the connection table.
 func (b *bench) entries() {
 	b.Helper()
-	b.note("entries: %s", strings.Join(b.listEntries(), ", "))
+	list := slices.DeleteFunc(b.listEntries(), going)
+	if len(list) == 0 {
+		list = []string{"none"}
+	}
+	b.note("entries: %s", strings.Join(list, ", "))
 }
 
 func (b *bench) listEntries() []string {
@@ -245,16 +273,15 @@ func (b *bench) listEntries() []string {
 	b.must(err)
 	var out []string
 	for _, c := range conns {
-		if c.Expires > 0 { // others are on their way out
-			out = append(out, b.renderEntry(c))
-		}
+		out = append(out, b.renderEntry(c))
 	}
 	slices.Sort(out)
-	if out == nil {
-		return []string{"none"}
-	}
 	return out
 }
+
+// going are entries whose timer has less than a second left, as those have that
+// were sent away.
+func going(entry string) bool { return strings.HasSuffix(entry, " 0s") }
 
 // counters notes the active and inactive connections of each real server.
 func (b *bench) counters() {
@@ -320,6 +347,48 @@ func (b *bench) askChunk(n int, c director.Chunk) {
 	b.send(director.ClientWire, director.Packet{Protocol: lb.SCTP, Src: b.client(n), Dst: b.vip(), Chunk: c})
 }
 
+// sctp sends a chunk of client n to the VIP, or of real server s to client n.
+func (b *bench) sctp(s, n int, c director.Chunk) {
+	b.Helper()
+	p := director.Packet{Protocol: lb.SCTP, Src: b.client(n), Dst: b.vip(), Chunk: c}
+	side := director.ClientWire
+	if s > 0 {
+		side, p.Src, p.Dst = director.ServerWire, b.serverEnd(s), b.client(n)
+	}
+	b.send(side, p)
+	b.state(n)
+}
+
+// state adds client n's entry to the last note.
+func (b *bench) state(n int) {
+	b.Helper()
+	text := "no entry"
+	if list := slices.DeleteFunc(b.only(n), going); len(list) > 0 {
+		_, text, _ = strings.Cut(strings.Join(list, ", "), ">")
+	}
+	b.account[len(b.account)-1] += "; " + text
+}
+
+// asks and answers are ask and answer with the entry's state.
+
+func (b *bench) asks(n int, f director.Flags) {
+	b.Helper()
+	b.ask(n, f)
+	b.state(n)
+}
+
+func (b *bench) answers(s, n int, f director.Flags) {
+	b.Helper()
+	b.answer(s, n, f)
+	b.state(n)
+}
+
+// awaitNone waits until client n has no entry.
+func (b *bench) awaitNone(n int) {
+	b.Helper()
+	b.await("end of "+b.name(b.client(n))+"'s entry", settleTimeout, func() bool { return len(b.only(n)) == 0 })
+}
+
 // quiet sends a packet of client n without a note, and tells whether it came
 // to a real server.
 func (b *bench) quiet(n int, f director.Flags) bool {
@@ -333,4 +402,11 @@ func (b *bench) quiet(n int, f director.Flags) bool {
 func (b *bench) only(n int) []string {
 	b.Helper()
 	return slices.DeleteFunc(b.listEntries(), func(e string) bool { return !strings.HasPrefix(e, b.name(b.client(n))+">") })
+}
+
+// setTimeouts is ipvsadm --set, in seconds.
+func (b *bench) setTimeouts(tcp, fin, udp int) {
+	b.Helper()
+	s := time.Second
+	b.must(b.table.SetTimeouts(b.Context(), lb.Timeouts{TCP: time.Duration(tcp) * s, TCPFin: time.Duration(fin) * s, UDP: time.Duration(udp) * s}))
 }

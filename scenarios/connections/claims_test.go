@@ -28,6 +28,7 @@ type claim struct {
 	cannot   string
 	needs    []string // features, by internal/probe's names
 	optional bool     // a kernel may lack the setting
+	waits    bool     // for the kernel's timers: best done beside others
 	play     func(b *bench, value string)
 	variants []variant
 }
@@ -52,6 +53,10 @@ func claims() []struct {
 		list    []claim
 	}{
 		{settingsHeading, settings()},
+		{"States and timers", states()},
+		{"Changes in mid-stream", changes()},
+		{"Persistence", persistence()},
+		{"Packets on the wire", packets()},
 	}
 }
 
@@ -63,7 +68,9 @@ func TestClaims(t *testing.T) {
 					return // TestReference sees that there is a reason
 				}
 				needKernel(t, c.needs...)
-				t.Parallel()
+				if c.waits {
+					t.Parallel()
+				}
 				c.prove(t)
 			})
 		}

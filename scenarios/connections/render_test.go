@@ -3,6 +3,7 @@ package connections_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ func (b *bench) render(raw []byte) string {
 	if p.DF {
 		outer += " DF"
 	}
-	return fmt.Sprintf("%s %s[%s]", outer, p.Encap, b.renderHeader(p, p.Inner, nil))
+	inner := raw[max(len(raw)-p.Inner.Length, 0):]
+	return fmt.Sprintf("%s %s[%s]", outer, p.Encap, b.renderHeader(p, p.Inner, inner))
 }
 
 func (b *bench) renderHeader(p capture.Packet, h capture.Header, raw []byte) string {
@@ -106,10 +108,6 @@ func chunkWord(raw []byte) string {
 	return chunkWords[director.Chunk(raw[header+12])]
 }
 
-// noAddress is what the kernel puts as source of an ICMP message when it has no
-// address at all (RFC 7600).
-var noAddress = netip.MustParseAddr("192.0.0.8")
-
 // name is an end point's name in an account.
 func (b *bench) name(at netip.AddrPort) string {
 	if !at.Addr().IsValid() {
@@ -127,9 +125,11 @@ func (b *bench) name(at netip.AddrPort) string {
 		word = fmt.Sprintf("vip%d", raw[15])
 	case director.Servers.Contains(a), director.Servers6.Contains(a):
 		word = fmt.Sprintf("s%d", raw[15])
+	case raw[15] == 0: // a network
+		word = a.String()
 	case raw[12] == 172 && raw[13] == 16 && a.Is4(), raw[0] == 0xfd && raw[1] == 0x16:
 		word, usual = fmt.Sprintf("c%d", last), uint16(40000+last)
-	case a.IsUnspecified(), a == noAddress:
+	case a.IsLinkLocalUnicast(), slices.Contains(ownAddresses["clients"], a), slices.Contains(ownAddresses["servers"], a):
 		return "director"
 	default:
 		word = a.String()
@@ -162,21 +162,24 @@ func (b *bench) renderEntry(c lb.Conn) string {
 const noPort = 0xffff
 
 // timeouts are those of the kernel's tables that claims meet, in seconds
-// (tcp_timeouts, tcp_timeouts_dos, udp_timeouts, sctp_timeouts) and their own.
-var timeouts = []int{10, 15, 30, 60, 90, 120, 300, 360, 900}
+// (tcp_timeouts, tcp_timeouts_dos, udp_timeouts, sctp_timeouts), and their own.
+var timeouts = []int{10, 15, 30, 63, 120, 300, 900}
 
-// slack is how long after a packet an entry may be read: the kernel shows whole
-// seconds, rounded down.
-const slack = 4
-
-// seconds is the timeout that a timer was set to a moment ago.
+// seconds is the timeout that a timer was set to a moment ago. The kernel shows
+// whole seconds, rounded down, and a busy machine takes its time to read them.
 func seconds(left time.Duration) string {
 	s := int(left / time.Second)
-	if s <= slack+1 {
-		return fmt.Sprintf("%ds at most", slack+1)
+	switch {
+	case s == 0:
+		return "0s"
+	case s <= 5:
+		return "5s at most"
 	}
 	for _, t := range timeouts {
-		if s <= t && s >= t-slack {
+		if s <= t && s >= t-max(4, t/6) {
+			if t == 63 { // SCTP's, which can't be told from TCP's 60
+				t = 60
+			}
 			return fmt.Sprintf("%ds", t)
 		}
 	}

@@ -172,7 +172,7 @@ func forwardSettings() []claim {
 				}},
 				{value: "1", shows: "it goes to the address that the client asked for", want: []string{
 					"c1>s9 SYN: to servers c1>s9 SYN",
-					"entries: c1>director SYN_RECV 60s",
+					"entries: c1>0.0.0.0 SYN_RECV 60s",
 				}},
 			},
 		},

@@ -15,6 +15,7 @@ func otherSettings() []claim {
 	return []claim{
 		{
 			name:   "run_estimation",
+			waits:  true,
 			does:   "counts connections, packets and bytes into the statistics, every 2 s",
 			source: "ip_vs_est.c",
 			play: func(b *bench, value string) {

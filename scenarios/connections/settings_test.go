@@ -36,7 +36,7 @@ func reuseSettings() []claim {
 				b.handshake(1, 1)
 				b.remove(1)
 				if value == "1" {
-					b.await("flush of the connection", flushTimeout, func() bool { return b.listEntries()[0] == "none" })
+					b.await("flush of the connection", flushTimeout, func() bool { return len(b.listEntries()) == 0 })
 				}
 				b.entries()
 				b.ask(1, ack)
@@ -246,6 +246,7 @@ func defenceSettings() []claim {
 	return []claim{
 		{
 			name:   "drop_entry",
+			waits:  true,
 			does:   "takes half-open entries away, at random, a 32nd of the table each second: 1 and 2 while memory is short, 3 always",
 			source: "ip_vs_conn.c, ip_vs_random_dropentry",
 			play: func(b *bench, value string) {
@@ -277,6 +278,7 @@ func defenceSettings() []claim {
 		},
 		{
 			name:   "drop_packet am_droprate",
+			waits:  true,
 			does:   "drops every am_droprate-th packet that would make an entry; drop_packet: 1 and 2 while memory is short (the rate is then made of amemthresh), 3 always",
 			source: "ip_vs_ctl.c, update_defense_level; net/ip_vs.h, ip_vs_todrop",
 			play: func(b *bench, value string) {
@@ -336,6 +338,7 @@ func defenceSettings() []claim {
 		},
 		{
 			name:   "amemthresh",
+			waits:  true,
 			does:   "how many free pages are enough: below that the modes 1 of drop_entry, drop_packet and secure_tcp turn themselves to 2 and act",
 			source: "ip_vs_ctl.c, update_defense_level",
 			play: func(b *bench, value string) {
@@ -373,6 +376,7 @@ func defenceSettings() []claim {
 		},
 		{
 			name:   "secure_tcp",
+			waits:  true,
 			does:   "follows TCP by a stricter table of states with timeouts of its own: 1 and 2 while memory is short, 3 always",
 			source: "ip_vs_proto_tcp.c, tcp_states_dos, tcp_timeout_change; ip_vs_ctl.c, update_defense_level",
 			play: func(b *bench, value string) {
