@@ -154,7 +154,11 @@ func embeddedConfig(plan *topology.Plan, d *topology.DirectorPlan, dir string) e
 	cfg := embedded.Config{Node: d.Node, Control: filepath.Join(dir, directorSocket)}
 	for _, s := range plan.Services {
 		if slices.Contains(s.Directors, d.Node) {
-			cfg.Services = append(cfg.Services, embedded.Service{Name: s.Name, Spec: s.Spec, RealServers: s.RealServers})
+			h := s.Health()
+			cfg.Services = append(cfg.Services, embedded.Service{
+				Name: s.Name, Spec: s.Spec, RealServers: s.RealServers,
+				Check: h.Check, Quorum: h.Quorum, Hysteresis: h.Hysteresis, Sorry: h.Sorry, Target: h.Target,
+			})
 		}
 	}
 	for i := range plan.Failover {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 )
 
 // inherit is the file's word for a setting that is not to be pinned.
@@ -42,6 +43,7 @@ func (p *planner) fillSysctls() {
 		p.pinARP(s, n)
 		p.pinTunnels(s, n)
 		p.pinDirector(s, n)
+		p.pinChecks(s, n)
 		p.pinSync(s, n)
 		p.overrideSysctls(s, n)
 		n.Sysctls = s.list
@@ -200,6 +202,26 @@ func (p *planner) pinDirector(s *pins, n *node) {
 	for _, d := range vsDefaults {
 		missing := len(n.carries) == 0 || d.key == "run_estimation" // which is the youngest
 		s.add(Sysctl{Key: vsPrefix + d.key, Value: d.value, Origin: "role director: the kernel's default", Optional: missing})
+	}
+}
+
+// pinChecks lets a director take the answers of real servers that it checks at
+// the VIP, which is its own address as well (ip-sysctl.rst, accept_local).
+func (p *planner) pinChecks(s *pins, n *node) {
+	d := p.plan.DirectorOf(n.Name)
+	if d == nil || d.Kind != Embedded {
+		return
+	}
+	for _, c := range n.carries {
+		if c.Check == nil || c.Check.Kind == health.Command || c.Spec.Family != lb.IPv4 {
+			continue
+		}
+		for _, dest := range c.dests {
+			if dest.Forward != lb.NAT {
+				s.set("net.ipv4.conf.all.accept_local", "1", "role director: checks of service "+c.Name+" are answered from the VIP")
+				return
+			}
+		}
 	}
 }
 

@@ -177,20 +177,23 @@ func (p *planner) resolveSorry(s *service) {
 func (p *Plan) HealthServices(director string) []health.Service {
 	var out []health.Service
 	for i := range p.Services {
-		s := &p.Services[i]
-		if !slices.Contains(s.Directors, director) {
-			continue
+		if slices.Contains(p.Services[i].Directors, director) {
+			out = append(out, p.Services[i].Health())
 		}
-		h := health.Service{Name: s.Name, Spec: s.Spec, Check: s.Check, Quorum: s.Quorum, Hysteresis: s.Hysteresis}
-		if s.Sorry != nil {
-			sorry := s.Sorry.Sorry
-			h.Sorry = &sorry
-		}
-		h.Target = health.Target{Addr: s.Spec.Addr, Port: s.Spec.Port}
-		if len(s.Marks) > 0 {
-			h.Target = health.Target{Addr: s.Marks[0].Addr, Port: s.Marks[0].First}
-		}
-		out = append(out, h)
 	}
 	return out
+}
+
+// Health is the service as whoever checks it is told.
+func (s *Service) Health() health.Service {
+	h := health.Service{Name: s.Name, Spec: s.Spec, Check: s.Check, Quorum: s.Quorum, Hysteresis: s.Hysteresis}
+	if s.Sorry != nil {
+		sorry := s.Sorry.Sorry
+		h.Sorry = &sorry
+	}
+	h.Target = health.Target{Addr: s.Spec.Addr, Port: s.Spec.Port}
+	if len(s.Marks) > 0 {
+		h.Target = health.Target{Addr: s.Marks[0].Addr, Port: s.Marks[0].First}
+	}
+	return h
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 )
 
@@ -37,6 +38,13 @@ type Service struct {
 	// RealServers names the node behind each of Spec.Destinations, by index; it
 	// may be empty.
 	RealServers []string `json:"realServers,omitempty"`
+	// Check, Quorum, Hysteresis, Sorry and Target are those of health.Service;
+	// without a check the real servers are always up.
+	Check      *health.Check `json:"check,omitempty"`
+	Quorum     int           `json:"quorum,omitempty"`
+	Hysteresis int           `json:"hysteresis,omitempty"`
+	Sorry      *health.Sorry `json:"sorry,omitempty"`
+	Target     health.Target `json:"target,omitzero"`
 }
 
 // Group is a failover group, and the connection synchronisation that goes with it.
@@ -82,7 +90,7 @@ func (c *Config) Validate() error {
 	if c.Node == "" {
 		errs = append(errs, errors.New("node has no name"))
 	}
-	seen := map[lb.Key]string{}
+	seen, names := map[lb.Key]string{}, map[string]bool{}
 	for _, s := range c.Services {
 		if err := s.Spec.Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("service %s: %w", s.Name, err))
@@ -91,6 +99,10 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("services %s and %s are both %s", other, s.Name, s.Spec.Key))
 		}
 		seen[s.Spec.Key] = s.Name
+		if names[s.Name] {
+			errs = append(errs, fmt.Errorf("two services are called %s", s.Name))
+		}
+		names[s.Name] = true
 		if n := len(s.RealServers); n != 0 && n != len(s.Spec.Destinations) {
 			errs = append(errs, fmt.Errorf("service %s: %d names for %d real servers", s.Name, n, len(s.Spec.Destinations)))
 		}
@@ -124,13 +136,4 @@ func (c *Config) validateGroups() (errs []error) {
 		}
 	}
 	return errs
-}
-
-// desired is what the table is to hold.
-func (c *Config) desired() []lb.Service {
-	services := make([]lb.Service, len(c.Services))
-	for i, s := range c.Services {
-		services[i] = s.Spec
-	}
-	return services
 }

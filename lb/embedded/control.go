@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/vrrp"
 	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 )
@@ -26,6 +27,8 @@ type Status struct {
 	// Event is the number of the latest event, from which to wait for the next.
 	Event    uint64   `json:"event"`
 	Services []string `json:"services,omitempty"`
+	// Servers are the real servers that are checked.
+	Servers []health.ServerState `json:"servers,omitempty"`
 	// Groups are the failover groups.
 	Groups []wire.Status `json:"groups,omitempty"`
 	// Settled: in each group this director is active, or hears who is.
@@ -118,6 +121,7 @@ func (d *director) status() Status {
 	if d.fault != nil {
 		s.Fault = d.fault.Error()
 	}
+	s.Servers = d.monitor.States()
 	s.Settled = true
 	if d.speaker != nil {
 		s.Groups = d.speaker.Status()

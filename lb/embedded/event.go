@@ -18,6 +18,8 @@ const (
 	Table    Kind = "table"    // the table was changed, or could not be
 	Reloaded Kind = "reloaded" // a new configuration is in force
 	Turned   Kind = "state"    // a failover group goes from From to To: initialize, backup, active
+	Checked  Kind = "check"    // a real server goes from From to To: up, down
+	Quorum   Kind = "quorum"   // a service's quorum goes from From to To: gained, lost
 	Notice   Kind = "notice"   // something about a failover group is worth knowing
 	Failed   Kind = "fault"    // something about a failover group or its synchronisation does not work
 	Synced   Kind = "sync"     // the sync daemons that run have changed

@@ -13,6 +13,8 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
+	"github.com/ipvslab/ipvslab/lb/health/probe"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 )
@@ -39,6 +41,9 @@ type director struct {
 	config Config
 	fault  error // why the table is not as it should be; nil: it is
 
+	monitor *health.Monitor
+	watcher *probe.Watcher
+
 	ns      *netns.NS     // of the speaker
 	speaker *wire.Speaker // nil: no failover group
 	reports chan wire.Report
@@ -64,6 +69,7 @@ func Run(ctx context.Context, cfg Config, opts Options) (err error) {
 		d.table = table
 	}
 	d.controller = lb.NewController(d.table, lb.ControllerOptions{})
+	d.monitor = newMonitor(&d.config)
 	if err := d.run(ctx); err != nil {
 		return fmt.Errorf("director %s: %w", cfg.Node, err)
 	}
@@ -79,13 +85,16 @@ func (d *director) run(ctx context.Context) error {
 		return err
 	}
 	defer d.closeGroups()
+	d.watcher = d.newWatcher(ctx)
 	control, err := d.listen(d.config.Control)
 	if err != nil {
 		return err
 	}
 	defer control.Close()
 	d.journal.add(Event{Kind: Started, Text: fmt.Sprintf("process %d, %d services", os.Getpid(), len(d.config.Services))})
+	stopChecks := d.watch(ctx)
 	err = d.runGroups(ctx)
+	stopChecks()
 	return errors.Join(err, d.stop(context.WithoutCancel(ctx)))
 }
 
@@ -93,11 +102,12 @@ func (d *director) run(ctx context.Context) error {
 func (d *director) apply(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.applyLocked(ctx)
+	return d.applyLocked(ctx, d.controller.Reconcile)
 }
 
-func (d *director) applyLocked(ctx context.Context) error {
-	report, err := d.controller.Reconcile(ctx, d.config.desired())
+// applyLocked has the controller do it in one of its ways.
+func (d *director) applyLocked(ctx context.Context, do func(context.Context, []lb.Service) (lb.Report, error)) error {
+	report, err := do(ctx, append(d.monitor.Services(), d.monitor.Carriers()...))
 	d.fault = err
 	e := Event{Kind: Table, Text: fmt.Sprintf("%d changes made", len(report.Done))}
 	if err != nil {
@@ -123,7 +133,11 @@ func (d *director) reload(ctx context.Context, cfg Config) error {
 		return errors.New("reload: failover groups are for the life of the process; restart it")
 	}
 	d.config = cfg
-	err := d.applyLocked(ctx)
+	for _, e := range d.monitor.Reload(cfg.healthServices(), time.Now()) {
+		d.journal.add(d.verdict(e))
+	}
+	err := d.applyLocked(ctx, d.controller.Reconcile)
+	d.watcher.Wake()
 	e := Event{Kind: Reloaded, Text: fmt.Sprintf("%d services", len(cfg.Services))}
 	if err != nil {
 		e.Error = err.Error()
@@ -137,11 +151,8 @@ func (d *director) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	err := d.stopSync(ctx)
-	if d.config.Clear {
-		d.mu.Lock()
-		_, failed := d.controller.Reconcile(ctx, nil)
-		d.mu.Unlock()
-		err = errors.Join(err, failed)
+	if d.config.Clear || len(d.monitor.Carriers()) > 0 {
+		err = errors.Join(err, d.clear(ctx))
 	}
 	e := Event{Kind: Stopped}
 	if err != nil {
@@ -149,5 +160,18 @@ func (d *director) stop(ctx context.Context) error {
 		e.Error = err.Error()
 	}
 	d.journal.add(e)
+	return err
+}
+
+// clear takes out of the table what is of no use without the director: what
+// carries checks, and the services if the configuration says so.
+func (d *director) clear(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var left []lb.Service
+	if !d.config.Clear {
+		left = d.monitor.Services()
+	}
+	_, err := d.controller.Reconcile(ctx, left)
 	return err
 }

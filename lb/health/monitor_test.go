@@ -52,9 +52,6 @@ func sorry(inhibit bool) *health.Sorry {
 func words(m *health.Monitor) string {
 	var out []string
 	for _, s := range m.Services() {
-		if s.FWMark != 0 {
-			continue
-		}
 		for _, d := range s.Destinations {
 			out = append(out, fmt.Sprintf("%d:%d", d.Addr.As4()[3], d.Weight))
 		}
@@ -293,16 +290,16 @@ func TestChecksAtTheVIP(t *testing.T) {
 	if d := cmp.Diff(want, see(m, start)); d != "" {
 		t.Errorf("probes (-want +got):\n%s", d)
 	}
-	services := m.Services()
-	if len(services) != 4 {
-		t.Fatalf("services %+v", services)
+	carriers := m.Carriers()
+	if len(m.Services()) != 2 || len(carriers) != 2 {
+		t.Fatalf("services %+v, carriers %+v", m.Services(), carriers)
 	}
-	carrier := services[3]
+	carrier := carriers[1]
 	d := carrier.Destinations[0]
 	if carrier.FWMark != 102 || len(carrier.Destinations) != 1 || d.Addr != real(3).Addr || d.Weight != 1 || d.Forward != lb.TUN || d.Tunnel.Port != 6080 {
 		t.Errorf("carrier of checks %+v", carrier)
 	}
-	if err := errors.Join(carrier.Validate(), services[2].Validate()); err != nil {
+	if err := errors.Join(carrier.Validate(), carriers[0].Validate()); err != nil {
 		t.Error(err)
 	}
 	s.Spec.Destinations = s.Spec.Destinations[2:]

@@ -27,8 +27,7 @@ type Event struct {
 	Reason  string     `json:"reason,omitempty"`
 }
 
-// Services are what the table is to hold, by what is known now: the services in
-// their order, then those that carry checks.
+// Services are what the table is to hold, by what is known now, in the given order.
 func (m *Monitor) Services() []lb.Service {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -36,6 +35,15 @@ func (m *Monitor) Services() []lb.Service {
 	for _, s := range m.services {
 		out = append(out, s.table())
 	}
+	return out
+}
+
+// Carriers are the services that carry checks to DR and TUN servers, to be held
+// by the table as well.
+func (m *Monitor) Carriers() []lb.Service {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []lb.Service
 	for _, s := range m.services {
 		for _, v := range s.servers {
 			if mark := m.marks[serverID{s.Name, v.dest.DestKey}]; mark != 0 {
