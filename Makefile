@@ -72,7 +72,7 @@ soak: kernel ## Random runs on kernel and model side by side, for SECONDS=n; and
 
 .PHONY: test-long
 test-long: kernel ## Every planted defect, every kill at random: the tests that test-kernel keeps short
-	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 60m -exec "$(GUEST)" ./lab ./scenarios
+	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 60m -exec "$(GUEST)" ./lab ./scenarios ./lb/vrrp/wire
 
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// net is two directors on two networks:
+// network is two directors on two networks:
 //
 //	          out: 10.0.0.0/24, fd00:1::/64
 //	d0 .1 ----+---- d1 .2
@@ -56,13 +57,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-var serial int
+var serial atomic.Int64
 
 // newNamespace makes one in which IPv6 addresses can be used at once.
 func newNamespace(t *testing.T) (*netns.NS, string) {
 	t.Helper()
-	serial++
-	name := fmt.Sprintf("wiretest%d.%d", os.Getpid(), serial)
+	name := fmt.Sprintf("wiretest%d.%d", os.Getpid(), serial.Add(1))
 	t.Cleanup(func() {
 		if err := netns.Delete(name); err != nil {
 			t.Error(err)
@@ -213,10 +213,10 @@ func (n *network) floating(i int) (have []netip.Addr) {
 	return have
 }
 
-// holders waits until exactly one director has all addresses, and the other none.
+// holder waits until exactly one director has all addresses, and the other none.
 func (n *network) holder(want, addresses int) {
 	n.t.Helper()
-	n.eventually(10*time.Second, func() error {
+	n.eventually(30*time.Second, func() error {
 		if a, b := n.floating(want), n.floating(1-want); len(a) != addresses || len(b) != 0 {
 			return fmt.Errorf("director %d has %v and director %d has %v; want all %d with the first", want, a, 1-want, b, addresses)
 		}

@@ -341,6 +341,11 @@ func (s *Speaker) receive(g *speaking, router int, p packet) {
 	if !r.sock.expected(p) || len(p.payload) > 1 && p.payload[1] != r.ID {
 		return
 	}
+	if len(r.Peers) > 0 {
+		// The RFC knows no unicast; a peer that is named may be routers away, and
+		// keepalived sends IPv6 to one with a hop limit of 64.
+		p.ttl = vrrp.TTL
+	}
 	advert, err := vrrp.Parse(p.payload, p.src, p.dst, p.ttl)
 	var actions []vrrp.Action
 	if err == nil {
