@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	_ "unsafe" // for go:linkname
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/moby/ipvs"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,30 +20,29 @@ import (
 // closing the handle, since moby would wait for ever.
 type mobyTable struct {
 	ns     *netns.NS
+	family int          // IPVS's, of generic netlink
 	handle *ipvs.Handle // nil: opened at the next call
 }
 
-var quietOnce sync.Once
+// The first time that a process opens a handle moby runs modprobe(8) and looks
+// the family up; that costs 45 ms in user-mode Linux, and a word in the log where there is
+// no modprobe. Here the kernel has been asked by then (dial), and has loaded its
+// module if it had to: so moby is given the number, and skips that. If its names
+// change it does as it did.
+//
+//go:linkname mobyOnce github.com/moby/ipvs.ipvsOnce
+var mobyOnce sync.Once
 
-// open makes a handle in the namespace. The first one in a process runs
-// modprobe and logs if there is none; whether IPVS is there is known by then
-// (dial asks), so the log is kept still.
-func (m *mobyTable) open() (err error) {
-	open := func() {
-		err = m.ns.Do(func() (err error) {
-			m.handle, err = ipvs.New("")
-			return err
-		})
-	}
-	quietOnce.Do(func() {
-		level := logrus.GetLevel()
-		logrus.SetLevel(logrus.PanicLevel)
-		defer logrus.SetLevel(level)
-		open()
+//go:linkname mobyFamily github.com/moby/ipvs.ipvsFamily
+var mobyFamily int
+
+// open makes a handle in the namespace.
+func (m *mobyTable) open() error {
+	mobyOnce.Do(func() { mobyFamily = m.family })
+	err := m.ns.Do(func() (err error) {
+		m.handle, err = ipvs.New("")
+		return err
 	})
-	if m.handle == nil && err == nil {
-		open()
-	}
 	if err != nil {
 		return fmt.Errorf("open IPVS handle: %w", err)
 	}

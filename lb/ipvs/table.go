@@ -100,6 +100,7 @@ func (t *Table) begin(ctx context.Context) (_ context.Context, unlock func(), er
 			}
 			return nil, nil, explain(0, err)
 		}
+		t.moby.family = t.conn.family
 	}
 	release := t.conn.bound(ctx)
 	return ctx, func() {
