@@ -2,6 +2,7 @@ package modules
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -160,32 +161,43 @@ func module(t *testing.T, dir, name string, info ...string) {
 	write(t, filepath.Join(dir, name), out.Bytes())
 }
 
-// object is a relocatable ELF file with the sections .modinfo and .shstrtab.
+// object is a relocatable ELF file with the section .modinfo.
 func object(modinfo string) []byte {
-	const header, section = 64, 64
-	names := "\x00.modinfo\x00.shstrtab\x00"
-	put := binary.LittleEndian
-	out := make([]byte, header)
-	copy(out, "\x7fELF\x02\x01\x01")
-	put.PutUint16(out[16:], 1)  // relocatable
-	put.PutUint16(out[18:], 62) // x86-64
-	put.PutUint32(out[20:], 1)
-	put.PutUint64(out[40:], uint64(header+len(modinfo)+len(names)))
-	put.PutUint16(out[52:], header)
-	put.PutUint16(out[58:], section)
-	put.PutUint16(out[60:], 3)
-	put.PutUint16(out[62:], 2)
-	out = append(out, modinfo+names...)
-	for _, s := range []struct{ name, kind, offset, size int }{
-		{}, {1, 1, header, len(modinfo)}, {10, 3, header + len(modinfo), len(names)},
-	} {
-		h := make([]byte, section)
-		put.PutUint32(h[0:], uint32(s.name))
-		put.PutUint32(h[4:], uint32(s.kind))
-		put.PutUint64(h[24:], uint64(s.offset))
-		put.PutUint64(h[32:], uint64(s.size))
-		out = append(out, h...)
+	return objectOf(section{".modinfo", elf.SHT_PROGBITS, 1, modinfo})
+}
+
+type section struct {
+	name  string
+	kind  elf.SectionType
+	align uint64
+	data  string
+}
+
+// objectOf is a relocatable ELF file with these sections, after the one that
+// every file begins with, and .shstrtab.
+func objectOf(sections ...section) []byte {
+	sections = append(sections, section{".shstrtab", elf.SHT_STRTAB, 1, ""})
+	last := &sections[len(sections)-1]
+	headers := []elf.Section64{{}}
+	last.data = "\x00"
+	for _, s := range sections {
+		headers = append(headers, elf.Section64{Name: uint32(len(last.data)), Type: uint32(s.kind), Addralign: s.align})
+		last.data += s.name + "\x00"
 	}
+	head := elf.Header64{
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1},
+		Type:  uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1,
+		Ehsize: 64, Shentsize: 64, Shnum: uint16(len(headers)), Shstrndx: uint16(len(sections)),
+	}
+	out := make([]byte, 64)
+	for i, s := range sections {
+		out = pad(out, s.align)
+		headers[i+1].Off, headers[i+1].Size = uint64(len(out)), uint64(len(s.data))
+		out = append(out, s.data...)
+	}
+	head.Shoff = uint64(len(out))
+	out, _ = binary.Append(out, binary.LittleEndian, headers)
+	_, _ = binary.Encode(out, binary.LittleEndian, head)
 	return out
 }
 

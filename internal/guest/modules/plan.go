@@ -19,7 +19,7 @@ type Plan struct {
 }
 
 // Make is the plan for the named modules of the kernel whose modules are in
-// dir. It is kept below cache, with decompressed copies of compressed modules,
+// dir. It is kept below cache, with decompressed and stripped copies of modules,
 // and made anew when dir or names change. An empty dir is a kernel without
 // modules: nothing to load.
 func Make(cache, dir string, names []string) (Plan, error) { return MakeDemand(cache, dir, names, nil) }
@@ -81,7 +81,7 @@ func plainCopies(home string, files []string) ([]string, error) {
 // and the size and time of the list that every installation writes anew.
 func planKey(dir string, first, later []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "v2", dir, first, later)
+	fmt.Fprintln(h, "v3", dir, first, later)
 	for _, f := range []string{".", "kernel", "modules.order", "modules.builtin"} {
 		st, err := os.Stat(filepath.Join(dir, f))
 		switch {
@@ -119,18 +119,19 @@ func writeJSON(path string, v any) error {
 	return writeFile(path, append(data, '\n'))
 }
 
-// plainCopy is file itself, or its decompressed copy in home.
+// plainCopy is file itself, or its copy in home, decompressed and stripped.
 func plainCopy(home, file string) (string, error) {
-	if strings.HasSuffix(file, ".ko") {
-		return file, nil
-	}
-	name, _ := moduleName(file)
 	data, err := readModule(file)
 	if err != nil {
 		return "", err
 	}
+	stripped := strip(data)
+	if strings.HasSuffix(file, ".ko") && len(stripped) == len(data) {
+		return file, nil
+	}
+	name, _ := moduleName(file)
 	plain := filepath.Join(home, name+".ko")
-	return plain, writeFile(plain, data)
+	return plain, writeFile(plain, stripped)
 }
 
 // writeFile writes beside the file and renames, so that a reader in another
