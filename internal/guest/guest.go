@@ -41,6 +41,9 @@ type Options struct {
 	// modules.First, and those of modules.Later when the kernel asks for them. Those
 	// that the kernel does not have are passed over: a probe in the guest tells.
 	Modules []string
+	// Features are those that will be needed, as package probe names them: unless
+	// Modules says otherwise, their modules are loaded before anything runs, too.
+	Features []string
 	// Memory is the guest's memory in bytes; zero: machine.DefaultMemory.
 	Memory int64
 	// KernelArgs are added to the kernel's command line.
@@ -144,6 +147,9 @@ func (o *Options) planModules() error {
 		first, later = modules.First(), modules.Later()
 	}
 	o.plan, err = modules.MakeDemand(filepath.Join(cache, "ipvslab", "modules"), o.ModulesDir, first, later)
+	if err == nil {
+		o.plan, err = o.plan.With(o.Features...)
+	}
 	if err != nil {
 		return fmt.Errorf("boot guest: %w", err)
 	}

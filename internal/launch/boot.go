@@ -13,7 +13,7 @@ import (
 // boot runs the command line in a new guest, or in one that serves this directory already.
 func (l *Launcher) boot(ctx context.Context, d choose.Decision, r Request) error {
 	k := d.Kernel
-	o := guest.Options{Launcher: k.Launcher, Kernel: k.Path, ModulesDir: k.Modules, Writable: r.Writable, Note: l.note}
+	o := guest.Options{Launcher: k.Launcher, Kernel: k.Path, ModulesDir: k.Modules, Features: r.Need, Writable: r.Writable, Note: l.note}
 	cmd, err := l.command(ctx, r)
 	if err != nil {
 		return err

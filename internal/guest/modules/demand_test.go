@@ -41,3 +41,28 @@ func TestMakeDemandIndexesAliases(t *testing.T) {
 		t.Errorf("a module that is not in the index: %v", err)
 	}
 }
+
+func TestPlanWith(t *testing.T) {
+	dir := t.TempDir()
+	module(t, dir, "ip_vs.ko")
+	module(t, dir, "ip_vs_rr.ko", "depends=ip_vs")
+	module(t, dir, "tunnel4.ko")
+	module(t, dir, "ipip.ko", "depends=tunnel4", "alias=rtnl-link-ipip")
+	p, err := MakeDemand(t.TempDir(), dir, []string{"ip_vs"}, []string{"ip_vs_rr", "ipip"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ features, want []string }{
+		{nil, []string{"ip_vs"}},
+		{[]string{"ipvs", "link:veth", "sched:nonsense"}, []string{"ip_vs"}},
+		{[]string{"link:ipip", "sched:rr", "link:ipip"}, []string{"ip_vs", "tunnel4", "ipip", "ip_vs_rr"}},
+	} {
+		got, err := p.With(tt.features...)
+		if diff := cmp.Diff(tt.want, moduleNames(got.Files)); diff != "" || err != nil {
+			t.Errorf("%v: %v, files (-want +got):\n%s", tt.features, err, diff)
+		}
+	}
+	if p, err := (Plan{}).With("sched:rr"); err != nil || len(p.Files) != 0 {
+		t.Errorf("without modules: %v, %v", p, err)
+	}
+}

@@ -23,12 +23,15 @@ func Load(files []string) error {
 	}
 	var errs []error
 	for _, f := range files {
-		if name, ok := moduleName(f); ok && there[name] {
+		name, _ := moduleName(f)
+		if there[name] {
 			continue
 		}
 		if err := loadFile(f); err != nil {
 			errs = append(errs, fmt.Errorf("load module %s: %w", f, err))
+			continue
 		}
+		there[name] = true
 	}
 	return errors.Join(errs...)
 }

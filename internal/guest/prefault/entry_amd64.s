@@ -9,6 +9,15 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	MOVQ $0x6d753d5453455547, R9  // "GUEST=um"
 	XORL R10, R10                 // whether it says so
 
+	// The kernel starts its helper, /proc/1/exe, with an environment of its own.
+	MOVQ 8(SP), AX                // argv[0]
+	MOVQ $0x2f312f636f72702f, CX  // "/proc/1/"
+	TESTQ AX, AX
+	JZ   variable
+	CMPQ (AX), CX
+	JNE  variable
+	MOVL $1, R10
+
 variable:
 	MOVQ  (BX), AX
 	ADDQ  $8, BX
