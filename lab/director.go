@@ -41,8 +41,10 @@ const (
 // without anything to watch sets its table once and is done, as is a rules file.
 func hasProcess(plan *topology.Plan, d *topology.DirectorPlan) bool {
 	switch d.Kind {
-	case topology.Keepalived, topology.CommandDirector:
+	case topology.CommandDirector:
 		return true
+	case topology.Keepalived: // without anything to do it would not stay
+		return d.Config != "" || inGroup(plan, d.Node) || len(carried(plan, d.Node)) > 0
 	case topology.Embedded:
 		return inGroup(plan, d.Node) || slices.ContainsFunc(plan.HealthServices(d.Node), watched)
 	}

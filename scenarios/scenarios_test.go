@@ -60,6 +60,7 @@ func TestLabs(t *testing.T) {
 			targets = append(targets, scenarios.Target{Plan: plan})
 		}
 	}
+	targets = append(targets, otherDirectors(t)...)
 	passed, err := scenarios.Run(t.Context(), targets, scenarios.Options{Verbose: testing.Verbose()})
 	if err != nil {
 		t.Fatal(err)

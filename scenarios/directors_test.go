@@ -1,0 +1,67 @@
+package scenarios_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/ipvslab/ipvslab/scenarios"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// otherDirectors are examples once more, with each kind of director that is no
+// program of the user's: one word in the file is another. All examples have
+// their turn in the long form.
+func otherDirectors(t *testing.T) []scenarios.Target {
+	t.Helper()
+	kinds := []string{"ipvsadm"}
+	if haveKeepalived(t) {
+		kinds = append(kinds, "keepalived")
+	}
+	files := []string{"article"}
+	if !testing.Short() {
+		files = append(files, "dr", "tun", "ipv6", "minimal", "three-directors")
+	}
+	var targets []scenarios.Target
+	for _, file := range files {
+		for _, kind := range kinds {
+			targets = append(targets, scenarios.Target{Plan: withDirector(t, "../examples/"+file+".yaml", kind, file+"-"+kind)})
+		}
+	}
+	return targets
+}
+
+// withDirector is a topology with another kind of director.
+func withDirector(t *testing.T, path, kind, name string) *topology.Plan {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "\nnetworks:", "\ndirector: "+kind+"\nnetworks:", 1)
+	file, err := topology.Parse(path, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, problems := file.Plan(topology.Options{Name: name})
+	if plan == nil || plan.DirectorOf(plan.Services[0].Directors[0]).Kind != topology.DirectorKind(kind) {
+		t.Fatalf("no director of kind %s: %v", kind, problems)
+	}
+	return plan
+}
+
+// haveKeepalived tells whether keepalived is installed; CI must have it.
+func haveKeepalived(t *testing.T) bool {
+	t.Helper()
+	for _, name := range []string{"keepalived", "/usr/local/sbin/keepalived", "/usr/sbin/keepalived"} {
+		if _, err := exec.LookPath(name); err == nil {
+			return true
+		}
+	}
+	if os.Getenv("IPVSLAB_REQUIRE_KEEPALIVED") == "1" {
+		t.Fatal("keepalived is neither in the PATH nor in /usr/sbin")
+	}
+	t.Log("keepalived is neither in the PATH nor in /usr/sbin: its labs are left out")
+	return false
+}
