@@ -11,6 +11,7 @@ command -v make >/dev/null || need+=(make)
 command -v git >/dev/null || need+=(git)
 command -v cc >/dev/null || need+=(gcc libc6-dev)
 command -v ipvsadm >/dev/null || need+=(ipvsadm)
+[ -x /usr/sbin/keepalived ] || command -v keepalived >/dev/null || need+=(keepalived)
 command -v ip >/dev/null || need+=(iproute2)
 command -v qemu-system-x86_64 >/dev/null || need+=(qemu-system-x86)
 if ((${#need[@]})); then
@@ -24,7 +25,11 @@ if ((${#need[@]})); then
 	fi
 fi
 
-export CI=true IPVSLAB_REQUIRE_IPVSADM=1
+if [ ! -x /usr/sbin/keepalived ] && ! command -v keepalived >/dev/null; then
+	PATH="$(ci/keepalived.sh):$PATH"
+fi
+
+export CI=true IPVSLAB_REQUIRE_IPVSADM=1 IPVSLAB_REQUIRE_KEEPALIVED=1
 # Virtual machines often offer a /dev/kvm that does not work.
 export IPVSLAB_KVM="${IPVSLAB_KVM:-off}"
 

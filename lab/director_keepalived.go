@@ -44,7 +44,7 @@ func (b *builder) keepalivedSpec(d *topology.DirectorPlan, dir string, spec Exec
 	} else if _, err := os.Stat(config); err != nil {
 		return spec, fmt.Errorf("read its configuration: %w", err)
 	}
-	spec.Argv = []string{program, "--dont-fork", "--log-console", "--use-file", config}
+	spec.Argv = []string{program, "--dont-fork", "--log-console", "--use-file", config, "--config-id", d.Node}
 	for _, f := range []struct{ flag, name string }{
 		{"--pid", keepalivedPID}, {"--vrrp_pid", vrrpPID}, {"--checkers_pid", checkersPID}, {"--bfd_pid", bfdPID},
 	} {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -195,6 +196,10 @@ func TestExamples(t *testing.T) {
 			p, problems, err := topology.Open(file, labName("example"))
 			if err != nil {
 				t.Fatalf("%v\n%v", err, problems)
+			}
+			keepalived := func(d topology.DirectorPlan) bool { return d.Kind == topology.Keepalived }
+			if noIPVS == nil && slices.ContainsFunc(p.Directors, keepalived) {
+				needKeepalived(t)
 			}
 			t.Cleanup(func() { lab.Down(context.Background(), p.Name) })
 			l, err := lab.Up(t.Context(), p, lab.Options{Agent: lab.Detached, NoServices: noIPVS != nil})

@@ -51,6 +51,8 @@ func withDirector(t *testing.T, path, kind, name string) *topology.Plan {
 	return plan
 }
 
+func isKeepalived(d topology.DirectorPlan) bool { return d.Kind == topology.Keepalived }
+
 // haveKeepalived tells whether keepalived is installed; CI must have it.
 func haveKeepalived(t *testing.T) bool {
 	t.Helper()
