@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +9,7 @@ import (
 )
 
 func newPredict(a *app) *cobra.Command {
+	var from source
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "predict [FILE]",
@@ -29,22 +28,19 @@ the one that the scenarios hold the kernel to. A line is one of
   open 192.0.2.1:4000 [via 10.0.0.101:80] [udp]
   open x5                           (five clients, whose connections stay)
   visit x5                          (five that end before the next begins)
-  activate, deactivate, finish, close, expire: like open`,
+  ack, fin, rst, server-ack, server-fin, server-rst 192.0.2.1:4000
+  activate, deactivate, finish, close, expire: like those
+  service tcp 10.0.0.100:80 sed     (a second time: an edit, as by ipvsadm -E)
+  remove-service                    (a service line after it adds it again)
+
+An open without more is half open. The command replay does the same on a real
+kernel and compares.`,
 		Example: "  printf '%s\\n' 'service tcp 10.0.0.100:80 wrr' 'add 10.0.1.1:80 weight 1' \\\n    'add 10.0.1.2:80 weight 3' 'open x8' | ipvslab predict",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			in := a.in
-			if len(args) == 1 && args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return usageError{fmt.Errorf("read events: %w", err)}
-				}
-				defer f.Close()
-				in = io.Reader(f)
-			}
-			input, err := predict.Parse(in)
+			input, err := a.readScript(from, strings.Join(args, ""))
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			result, err := predict.Run(input)
 			if err != nil {
@@ -56,6 +52,7 @@ the one that the scenarios hold the kernel to. A line is one of
 			return result.WriteText(a.out)
 		},
 	}
+	from.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

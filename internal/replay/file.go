@@ -18,21 +18,45 @@ type Files struct {
 	Events   string
 }
 
+// The lines between which Files.String shows the files.
+const (
+	TopologyTitle = "----- lab.yaml\n"
+	EventsTitle   = "----- lab.events\n"
+	EndTitle      = "----- save both, then: ipvslab replay --topology lab.yaml lab.events\n"
+)
+
 // String shows both, with the names to save them under.
 func (f Files) String() string {
-	return "----- lab.yaml\n" + f.Topology + "----- lab.events\n" + f.Events +
-		"----- save both, then: ipvslab replay --topology lab.yaml lab.events\n"
+	return TopologyTitle + f.Topology + EventsTitle + f.Events + EndTitle
 }
 
 // ToFiles writes a script as files. The service is as it was at the start, with
-// its first destinations; every real server that is in an event is a node.
+// its first destinations; every real server that is in an event is a node. What
+// a topology file does not allow, because it is of no use, is the first event.
 func ToFiles(in predict.Input) Files {
 	var events strings.Builder
 	events.WriteString(predict.Input{Variant: in.Variant}.Rules())
+	plain := sensible(in.Service)
+	if plain.Flags != in.Service.Flags {
+		fmt.Fprintln(&events, predict.Event{Verb: predict.EditService, Service: in.Service})
+	}
+	in.Service = plain
 	for _, e := range in.Events {
 		fmt.Fprintln(&events, e)
 	}
 	return Files{Topology: topologyOf(in), Events: events.String()}
+}
+
+// sensible is a service without the flags that nothing comes of. No scheduler
+// looks at them before the first connection.
+func sensible(s lb.Service) lb.Service {
+	if s.Scheduler != "sh" && s.Scheduler != "mh" {
+		s.Flags &^= lb.Sched1 | lb.Sched2
+	}
+	if s.Protocol != lb.UDP || s.Timeout > 0 {
+		s.Flags &^= lb.OnePacket
+	}
+	return s
 }
 
 func topologyOf(in predict.Input) string {
@@ -53,7 +77,7 @@ func topologyOf(in predict.Input) string {
 	b.WriteString("services:\n  web:\n")
 	writeKey(&b, in)
 	fmt.Fprintf(&b, "    scheduler: %s\n", s.Scheduler)
-	if f := predict.FlagNames(s); len(f) > 0 && (s.Scheduler == "sh" || s.Scheduler == "mh") {
+	if f := predict.FlagNames(s); len(f) > 0 {
 		fmt.Fprintf(&b, "    flags: [%s]\n", strings.Join(f, ", "))
 	}
 	if s.Flags&lb.OnePacket != 0 {

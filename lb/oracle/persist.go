@@ -15,11 +15,12 @@ var ErrInUse = errors.New("in use")
 const ftpPort = 21
 
 // template is the key of a persistence template (ip_vs_core.c,
-// ip_vs_sched_persist): the client's network, and the virtual address with
-// its port, or without for FTP and services of all ports, or the mark.
+// ip_vs_sched_persist): the first address of the client's network, whatever its
+// mask, and the virtual address with its port, or without for FTP and services
+// of all ports, or the mark.
 type template struct {
 	protocol lb.Protocol
-	client   netip.Prefix
+	client   netip.Addr
 	virtual  netip.AddrPort
 	mark     uint32
 }
@@ -31,7 +32,7 @@ func (m *Model) template(c Conn) template {
 		bits = client.BitLen()
 	}
 	network, _ := client.Prefix(bits) // bits is within range
-	t := template{protocol: c.Protocol, client: network}
+	t := template{protocol: c.Protocol, client: network.Addr()}
 	port := uint16(0)
 	if c.Virtual.Port() == m.service.Port && m.service.Port != ftpPort {
 		port = m.service.Port

@@ -35,20 +35,28 @@ func TestRandomRunsInTheKernel(t *testing.T) {
 			schedulers = append(schedulers, s)
 		}
 	}
-	marks := features.Has(probe.SkbEdit)
+	w := world{schedulers, []lb.Protocol{lb.TCP, lb.UDP}, features.Has(probe.SkbEdit), 5}
 	deadline := time.Now().Add(*soak)
 	for first := true; first || time.Now().Before(deadline) && !t.Failed(); first = false {
-		rapid.Check(t, func(t *rapid.T) { randomRun(t, schedulers, marks, variant) })
+		rapid.Check(t, func(t *rapid.T) { randomRun(t, w, variant) })
 	}
 }
 
+// world is what random runs are drawn from.
+type world struct {
+	schedulers []string
+	protocols  []lb.Protocol
+	marks      bool
+	servers    int
+}
+
 // randomRun is one random service with its random events.
-func randomRun(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) {
-	m := newMachine(t, schedulers, marks, v)
+func randomRun(t *rapid.T, w world, v oracle.Variant) {
+	m := newMachine(t, w, v)
 	defer m.close()
 	t.Repeat(map[string]func(*rapid.T){
 		"open":      m.open,
-		"open more": m.open, // more often than the others
+		"open more": m.openMore,
 		"reopen":    m.reopen,
 		"segment":   m.segment,
 		"segment 2": m.segment,
@@ -65,17 +73,17 @@ func randomRun(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) {
 // machine is the random tester's state: the pair, and what is true of the run.
 type machine struct {
 	*pair
-	schedulers []string
-	protocol   lb.Protocol
-	serial     int
-	closed     time.Time // when the oldest connection that is now in CLOSE came there
+	world
+	protocol lb.Protocol
+	serial   int
+	closed   time.Time // when the oldest connection that is now in CLOSE came there
 }
 
-func newMachine(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) *machine {
+func newMachine(t *rapid.T, w world, v oracle.Variant) *machine {
 	family := rapid.SampledFrom([]lb.Family{lb.IPv4, lb.IPv6}).Draw(t, "family")
-	m := &machine{schedulers: schedulers, protocol: rapid.SampledFrom([]lb.Protocol{lb.TCP, lb.UDP}).Draw(t, "protocol")}
+	m := &machine{world: w, protocol: rapid.SampledFrom(w.protocols).Draw(t, "protocol")}
 	s := lb.Service{Key: lb.AddrKey(m.protocol, kernelVIP(family, 1), 80)}
-	if marks && rapid.Bool().Draw(t, "firewall mark") {
+	if w.marks && rapid.Bool().Draw(t, "firewall mark") {
 		s.Key = lb.MarkKey(7, family)
 	}
 	v.Settings = oracle.Settings{
@@ -84,12 +92,7 @@ func newMachine(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) *
 		NoConnReuse:             rapid.Bool().Draw(t, "no conn_reuse_mode"),
 	}
 	m.drawService(t, &s, v.Settings)
-	for range rapid.IntRange(0, 5).Draw(t, "destinations") {
-		d := drawDest(t, family)
-		if d.Lower <= d.Upper && !slices.ContainsFunc(s.Destinations, func(o lb.Destination) bool { return o.DestKey == d.DestKey }) {
-			s.Destinations = append(s.Destinations, d)
-		}
-	}
+	s.Destinations = m.drawDests(t, family)
 	m.pair = newPair(&scripted{t, m}, s, v)
 	return m
 }
@@ -97,8 +100,8 @@ func newMachine(t *rapid.T, schedulers []string, marks bool, v oracle.Variant) *
 // drawService draws all but the key. Persistence does not go together with
 // expire_nodest_conn: whether the kernel drops a template then depends on the
 // order of its hash table (see oracle.Model.Remove).
-func (m *machine) drawService(t *rapid.T, s *lb.Service, settings oracle.Settings) {
-	s.Scheduler = rapid.SampledFrom(m.schedulers).Draw(t, "scheduler")
+func (w world) drawService(t *rapid.T, s *lb.Service, settings oracle.Settings) {
+	s.Scheduler = rapid.SampledFrom(w.schedulers).Draw(t, "scheduler")
 	s.Flags = lb.Flags(rapid.SampledFrom([]uint32{0, 0x8, 0x10, 0x18, 0x4}).Draw(t, "flags"))
 	s.Timeout, s.MaskBits = 0, 0
 	if rapid.IntRange(0, 2).Draw(t, "persistent") == 0 && !settings.ExpireNodestConn {
@@ -148,6 +151,13 @@ func (m *machine) open(t *rapid.T) {
 	m.pair.open(c)
 }
 
+// openMore lets loads grow: most rules tell themselves apart by them only.
+func (m *machine) openMore(t *rapid.T) {
+	for range rapid.IntRange(2, 6).Draw(t, "connections") {
+		m.open(t)
+	}
+}
+
 // reopen uses a client's port once more.
 func (m *machine) reopen(t *rapid.T) {
 	c := m.drawConn(t)
@@ -191,12 +201,22 @@ func (m *machine) connections() []oracle.ConnState {
 	return all
 }
 
-func drawDest(t *rapid.T, f lb.Family) lb.Destination {
-	d := kernelServer(f, rapid.IntRange(1, 6).Draw(t, "server"), 0)
-	d.Weight = rapid.SampledFrom([]int32{0, 1, 2, 3, 4, 6, 10, 100, 999}).Draw(t, "weight")
+func (w world) drawDests(t *rapid.T, f lb.Family) (all []lb.Destination) {
+	for range rapid.IntRange(0, 5).Draw(t, "destinations") {
+		d := w.drawDest(t, f)
+		if d.Lower <= d.Upper && !slices.ContainsFunc(all, func(o lb.Destination) bool { return o.DestKey == d.DestKey }) {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+func (w world) drawDest(t *rapid.T, f lb.Family) lb.Destination {
+	d := kernelServer(f, rapid.IntRange(1, w.servers).Draw(t, "server"), 0)
+	d.Weight = rapid.SampledFrom([]int32{0, 1, 1, 2, 2, 3, 4, 6, 100, 999}).Draw(t, "weight")
 	if rapid.IntRange(0, 2).Draw(t, "thresholds") == 0 {
-		d.Upper = uint32(rapid.IntRange(1, 12).Draw(t, "upper"))
-		d.Lower = uint32(rapid.IntRange(0, 12).Draw(t, "lower"))
+		d.Upper = uint32(rapid.IntRange(1, 8).Draw(t, "upper"))
+		d.Lower = uint32(rapid.IntRange(0, 8).Draw(t, "lower"))
 	}
 	return d
 }
@@ -204,7 +224,7 @@ func drawDest(t *rapid.T, f lb.Family) lb.Destination {
 // dest may add what is there already, or edit or remove what is not: both must refuse.
 func (m *machine) dest(t *rapid.T, verb predict.Verb) {
 	if !m.enough() {
-		m.do(predict.Event{Verb: verb, Dest: drawDest(t, m.Service().Family)})
+		m.do(predict.Event{Verb: verb, Dest: m.drawDest(t, m.Service().Family)})
 	}
 }
 

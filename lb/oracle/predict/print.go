@@ -79,14 +79,25 @@ func serviceWords(s lb.Service) string {
 	return words
 }
 
+// kernelWords name the rules that differ between kernels; ones not known are left out.
+var kernelWords = []struct {
+	word     string
+	overhead oracle.Overhead
+	overload oracle.Overload
+}{
+	{"inactive", oracle.ActiveInactive, ""},
+	{"total", oracle.ActiveTotal, ""},
+	{"bind", "", oracle.OnBind},
+	{"crossing", "", oracle.OnCrossing},
+}
+
 // Rules are the script's lines about the kernel and its settings.
 func (in Input) Rules() string {
 	var b strings.Builder
-	if in.Variant.Overhead == oracle.ActiveTotal {
-		b.WriteString("kernel total\n")
-	}
-	if in.Variant.Overload == oracle.OnCrossing {
-		b.WriteString("kernel crossing\n")
+	for _, w := range kernelWords {
+		if in.Variant.Overhead == w.overhead && w.overhead != "" || in.Variant.Overload == w.overload && w.overload != "" {
+			fmt.Fprintf(&b, "kernel %s\n", w.word)
+		}
 	}
 	for _, set := range []struct {
 		on   bool

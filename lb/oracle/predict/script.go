@@ -2,6 +2,7 @@ package predict
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,12 +34,11 @@ import (
 //
 // and "#" begins a comment. An edit sets all three numbers, as the kernel's
 // does. The errors of all lines are joined, each with its line's number.
-func Parse(r io.Reader) (Input, error) { return ParseFor(lb.Service{}, r) }
+func Parse(r io.Reader) (Input, error) { return ParseFor(Input{}, r) }
 
-// ParseFor is Parse for a script that need not have a service line, because its
-// service and first destinations are these. Any service line in it is an edit.
-func ParseFor(s lb.Service, r io.Reader) (Input, error) {
-	in := Input{Service: s}
+// ParseFor is Parse for a script that goes on from a start. If that has a
+// service, any service line is an edit of it.
+func ParseFor(in Input, r io.Reader) (Input, error) {
 	var errs []error
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
@@ -174,19 +174,15 @@ next:
 }
 
 func parseKernel(words []string, v *oracle.Variant) error {
-	for _, w := range words {
-		switch w {
-		case "inactive":
-			v.Overhead = oracle.ActiveInactive
-		case "total":
-			v.Overhead = oracle.ActiveTotal
-		case "bind":
-			v.Overload = oracle.OnBind
-		case "crossing":
-			v.Overload = oracle.OnCrossing
-		default:
-			return fmt.Errorf("unknown kernel rule %q; allowed are inactive, total; bind, crossing", w)
+next:
+	for _, word := range words {
+		for _, w := range kernelWords {
+			if w.word == word {
+				v.Overhead, v.Overload = cmp.Or(w.overhead, v.Overhead), cmp.Or(w.overload, v.Overload)
+				continue next
+			}
 		}
+		return fmt.Errorf("unknown kernel rule %q; allowed are inactive, total; bind, crossing", word)
 	}
 	return nil
 }
