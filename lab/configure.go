@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,13 @@ type configurer struct {
 	conn    *rtnl.Conn
 	control *rtnl.Control
 	index   map[string]int // of interfaces, by name
+	gue     map[guePort]bool
+}
+
+// guePort is a UDP port open for GUE.
+type guePort struct {
+	port uint16
+	ipv6 bool
 }
 
 const loopbackIndex = 1 // LOOPBACK_IFINDEX, include/net/flow.h
@@ -84,12 +92,12 @@ func (c *configurer) interfaces(ctx context.Context) error {
 func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end rtnl.End) error {
 	kind := string(iface.Kind)
 	if iface.Kind == topology.GUEIface {
-		kind = string(topology.IPIPIface)
-		if err := rtnl.AddGUE(iface.Port, false); err != nil {
+		kind = string(cmp.Or(iface.Inside, topology.IPIPIface))
+		if err := c.openGUE(iface); err != nil {
 			return err
 		}
 	}
-	err := c.conn.AddTunnel(ctx, rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote})
+	err := c.conn.AddTunnel(ctx, rtnl.Tunnel{End: end, Kind: kind, Local: iface.Local, Remote: iface.Remote, Checksum: iface.Checksum})
 	if err == nil {
 		end.Index, err = c.control.Index(iface.Name) // of a fallback device it isn't ours to choose
 	}
@@ -100,6 +108,20 @@ func (c *configurer) tunnel(ctx context.Context, iface topology.Interface, end r
 		return err
 	}
 	return c.conn.WakeIPv6(ctx, end)
+}
+
+// openGUE opens a tunnel's UDP port, which several tunnels may share.
+func (c *configurer) openGUE(iface topology.Interface) error {
+	ipv6 := iface.Inside == topology.IP6Iface
+	at := guePort{iface.Port, ipv6}
+	if c.gue[at] {
+		return nil
+	}
+	if c.gue == nil {
+		c.gue = map[guePort]bool{}
+	}
+	c.gue[at] = true
+	return rtnl.AddGUE(iface.Port, ipv6)
 }
 
 func (c *configurer) sysctls() []rtnl.Sysctl {

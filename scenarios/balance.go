@@ -39,6 +39,9 @@ func (st *stage) forwardSpecs(services []*service) {
 		goes := !seen[kind]
 		seen[kind] = true
 		st.it(s.Name+": packets are forwarded as they must be, at every hop", func(ctx ginkgo.SpecContext) { s.wire(ctx) })
+		if s.protocol == traffic.HTTP {
+			st.it(s.Name+": large requests and answers get through", func(ctx ginkgo.SpecContext) { s.large(ctx) })
+		}
 		switch {
 		case s.transport() == lb.TCP:
 			st.it(s.Name+": connection entries pass through their states", func(ctx ginkgo.SpecContext) { s.lifeTCP(ctx) })

@@ -267,7 +267,7 @@ func tunDefects() []defect {
 			plant: func(s site) error {
 				return s.link("rs1", "inside", func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetMTU(l, 1500) })
 			},
-			says: []string{"node rs1 is not as planned:\ninterface inside: MTU is 1500, planned 1600"},
+			says: []string{"node rs1 is not as planned:\ninterface inside: MTU is 1500, planned 1600", "packets that fill the MTU are lost"},
 		},
 		{
 			name: "packets not marked", lab: "mark",

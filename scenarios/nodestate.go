@@ -109,13 +109,22 @@ func (st *nodeState) checkAddresses(name string, want []topology.Address) error 
 		}
 	}
 	for _, p := range have {
-		own := p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast()
+		own := p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() || st.sit(name) && compatible.Contains(p.Addr())
 		if !own && !slices.ContainsFunc(want, func(a topology.Address) bool { return a.Prefix == p }) {
 			wrong = append(wrong, fmt.Errorf("interface %s: address %s was not planned", name, p))
 		}
 	}
 	return errors.Join(wrong...)
 }
+
+func (st *nodeState) sit(link string) bool {
+	l := st.links[link]
+	return l != nil && l.Type() == string(topology.SITIface)
+}
+
+// compatible are the IPv4-compatible addresses (RFC 4291, section 2.5.5.1), which
+// the kernel gives sit devices (net/ipv6/addrconf.c, add_v4_addrs).
+var compatible = netip.MustParsePrefix("::/96")
 
 // checkRoute looks for a planned route.
 func (st *nodeState) checkRoute(want topology.Route) error {

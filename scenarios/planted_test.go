@@ -40,7 +40,7 @@ func (d defect) harmless() bool { return len(d.says)+len(d.fails) == 0 }
 // to pass all.
 var brief = []string{
 	"links are up", "kernel settings", "every responder answers", "tables are as planned",
-	"one by one", "at every hop", "every port", "scenario: ",
+	"one by one", "at every hop", "every port", "large", "scenario: ",
 }
 
 // The environment of a process that runs the suite: against the lab that is up,

@@ -151,7 +151,7 @@ func (s *sketch) service(d, i int) {
 	case s.IntN(6) == 0:
 		s.line("    fwmark: %d\n    marks: [{vip: %q, ports: %d-%d}]", 1+10*d+i, vip, port, port+2)
 	case udp:
-		s.line("    vip: %q\n    port: %d\n    protocol: udp\n    onePacket: %t", vip, port, !sticky && s.IntN(2) == 0)
+		s.line("    vip: %q\n    port: %d\n    protocol: udp\n    onePacket: %t", vip, port, s.method != "nat" && !sticky && s.IntN(2) == 0)
 	default:
 		s.line("    vip: %q\n    port: %d", vip, port)
 	}

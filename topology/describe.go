@@ -147,6 +147,8 @@ func (d *describer) iface(i Interface) {
 		{"local", i.Local.IsValid(), i.Local.String()},
 		{"remote", i.Remote.IsValid(), i.Remote.String()},
 		{"port", i.Port != 0, fmt.Sprint(i.Port)},
+		{"inside", i.Inside != "" && i.Inside != IPIPIface, string(i.Inside)},
+		{"with", i.Checksum, "checksum"},
 	} {
 		if end.has {
 			text += ", " + end.what + " " + end.text

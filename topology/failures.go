@@ -15,6 +15,7 @@ const (
 	DRVIPNetmask     FailureMode = "dr-vip-netmask"      // error: the VIP on a real server with a network's mask
 	DRPortMismatch   FailureMode = "dr-port-mismatch"    // error: DR and TUN don't translate ports
 	DRNotOnLink      FailureMode = "dr-not-on-link"      // error: DR needs a network shared with the director
+	OnePacketNAT     FailureMode = "one-packet-nat"      // error: without entries NAT can't rewrite answers
 	ListenAddress    FailureMode = "listen-address"      // the server does not listen on the VIP
 	UDPDRSource      FailureMode = "udp-dr-source"       // the server answers from its own address
 	TUNRPFilter      FailureMode = "tun-rp-filter"       // rp_filter drops the inner packet
@@ -37,7 +38,7 @@ const (
 // FailureModes are all of them.
 var FailureModes = []FailureMode{
 	NATNoReturnRoute, NATSameSubnet, NoIPForward, NoRoute, DRARPFlux, DRVIPMissing, DRVIPNetmask, DRPortMismatch,
-	DRNotOnLink, ListenAddress, UDPDRSource, TUNRPFilter, TUNNoDevice, TUNMTU, OneArmRedirect, PersistenceSkew,
+	DRNotOnLink, OnePacketNAT, ListenAddress, UDPDRSource, TUNRPFilter, TUNNoDevice, TUNMTU, OneArmRedirect, PersistenceSkew,
 	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, DirectorCannot, GatewayNotMoved, HostSysctls, PublicAddresses,
 }
 

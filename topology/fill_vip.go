@@ -139,8 +139,11 @@ func tunnelFor(d *destination, vip netip.Addr) Interface {
 	switch {
 	case d.Tunnel.Type == lb.GUE:
 		itf.Name, itf.Kind, itf.Port = "gue"+itoa(int(d.Tunnel.Port)), GUEIface, d.Tunnel.Port
+		itf.Inside = insideGUE(outer6, inner6)
+		itf.Name += map[InterfaceKind]string{SITIface: "sit", IP6Iface: "six"}[itf.Inside]
 	case d.Tunnel.Type == lb.GRE:
 		itf.Name, itf.Kind = "gre", GREIface
+		itf.Checksum = d.Tunnel.Flags&tunnelChecksum != 0
 	case outer6:
 		itf.Name, itf.Kind = "ip6tnl", IP6Iface
 	case inner6:
@@ -149,6 +152,18 @@ func tunnelFor(d *destination, vip netip.Addr) Interface {
 		itf.Name, itf.Kind, itf.Local = "tunl0", IPIPIface, netip.Addr{}
 	}
 	return itf
+}
+
+// insideGUE is the kind of device that takes GUE's packets, of protocol 4 or 41,
+// as they come out of UDP (net/ipv4/tunnel4.c, net/ipv6/tunnel6.c).
+func insideGUE(outer6, inner6 bool) InterfaceKind {
+	switch {
+	case outer6:
+		return IP6Iface
+	case inner6:
+		return SITIface
+	}
+	return IPIPIface
 }
 
 // overhead is what an encapsulation adds to a packet, in bytes: the outer
@@ -161,8 +176,14 @@ func overhead(d *destination) int {
 	switch d.Tunnel.Type {
 	case lb.GUE:
 		n += 8 + 4
+		if d.Tunnel.Flags&tunnelRemoteChecksum != 0 {
+			n += 8 // private flags and the option (include/net/gue.h)
+		}
 	case lb.GRE:
 		n += 4
+		if d.Tunnel.Flags&tunnelChecksum != 0 {
+			n += 4
+		}
 	}
 	return n
 }
@@ -209,7 +230,7 @@ func findTunnel(n *Node, want Interface) *Interface {
 	for i := range n.Interfaces {
 		itf := &n.Interfaces[i]
 		anyEnd := !itf.Local.IsValid() || itf.Local == want.Local
-		if itf.Kind == want.Kind && itf.Port == want.Port && anyEnd {
+		if itf.Kind == want.Kind && itf.Port == want.Port && itf.Inside == want.Inside && itf.Checksum == want.Checksum && anyEnd {
 			return itf
 		}
 	}

@@ -79,8 +79,8 @@ const (
 	IPIPIface  InterfaceKind = "ipip"   // IPv4 in IPv4: tunl0 is the kernel's own fallback device
 	IP6Iface   InterfaceKind = "ip6tnl" // anything in IPv6: ip6tnl0 likewise, but for IPv6 only
 	SITIface   InterfaceKind = "sit"    // IPv6 in IPv4: sit0 likewise
-	GREIface   InterfaceKind = "gre"
-	GUEIface   InterfaceKind = "gue" // an ipip device with fou/gue decapsulation on Port
+	GREIface   InterfaceKind = "gre"    // over IPv6 if that is its local address's family
+	GUEIface   InterfaceKind = "gue"    // a device of the kind Inside, with fou/gue decapsulation on Port
 )
 
 // Interface is a link inside a node.
@@ -94,8 +94,12 @@ type Interface struct {
 	Local     netip.Addr    `json:"local,omitzero"`  // tunnels
 	Remote    netip.Addr    `json:"remote,omitzero"` // tunnels; the zero Addr: any
 	Port      uint16        `json:"port,omitempty"`  // GUE
-	Down      bool          `json:"down,omitempty"`  // created, but left down
-	Origin    Origin        `json:"origin,omitempty"`
+	// Inside is the kind of device that a GUE tunnel's packets come out of: ipip,
+	// sit or ip6tnl, by the two families.
+	Inside   InterfaceKind `json:"inside,omitempty"`
+	Checksum bool          `json:"checksum,omitempty"` // GRE: packets come with one, and only such
+	Down     bool          `json:"down,omitempty"`     // created, but left down
+	Origin   Origin        `json:"origin,omitempty"`
 }
 
 // Address is an address with its prefix length on an interface.

@@ -71,6 +71,10 @@ func (p *planner) destination(s *service, n *node, path string, sp *RealServerSp
 	if d.Lower > d.Upper {
 		p.errorf(path, "the kernel refuses it (ERANGE)", "lower %d is more than upper %d", d.Lower, d.Upper)
 	}
+	if s.spec.OnePacket && d.Forward == lb.NAT {
+		p.report(OnePacketNAT, Error, path, "use forwarding: dr or tun",
+			"one-packet scheduling keeps no entry by which nat would know an answer: it leaves with the real server's own address")
+	}
 	d.Port = cmp.Or(sp.Port, s.Spec.Port)
 	p.checkPort(s, d, path, sp)
 	p.resolveTunnel(d, path, sp)
@@ -104,6 +108,12 @@ func forwardWord(f lb.Forward) ForwardName {
 	return "nat"
 }
 
+// IP_VS_TUNNEL_ENCAP_FLAG_CSUM and _REMCSUM, include/uapi/linux/ip_vs.h.
+const (
+	tunnelChecksum       = 1
+	tunnelRemoteChecksum = 2
+)
+
 func (p *planner) resolveTunnel(d *destination, path string, sp *RealServerSpec) {
 	t := sp.Tunnel
 	if t == nil {
@@ -125,12 +135,11 @@ func (p *planner) resolveTunnel(d *destination, path string, sp *RealServerSpec)
 	if t.Type != "gue" && t.Port != 0 {
 		p.errorf(path+".tunnel.port", "allowed with type: gue", "a port on an %s tunnel", cmp.Or(t.Type, "ipip"))
 	}
-	// IP_VS_TUNNEL_ENCAP_FLAG_CSUM and _REMCSUM, include/uapi/linux/ip_vs.h.
 	switch t.Checksum {
 	case "csum":
-		d.Tunnel.Flags = 1
+		d.Tunnel.Flags = tunnelChecksum
 	case "remcsum":
-		d.Tunnel.Flags = 2
+		d.Tunnel.Flags = tunnelRemoteChecksum
 	}
 	if d.Tunnel.Flags != 0 && d.Tunnel.Type == lb.IPIP {
 		p.errorf(path+".tunnel.checksum", "allowed with type: gue or gre", "an ipip tunnel has no checksum")

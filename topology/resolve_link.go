@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // hostPrefix is an address with its prefix length, or with the whole one.
@@ -42,6 +43,9 @@ func (p *planner) addInterface(n *node, key string, spec *InterfaceSpec, replica
 			p.errorf(path+".mac", "leave it out: each gets its own", "one hardware address for %d replicas", n.spec.Replicas)
 		}
 	}
+	if itf.Kind == GUEIface {
+		itf.Inside = insideGUE(itf.Local.Is6(), allIPv6(spec.Addresses))
+	}
 	p.checkKind(path, spec, itf)
 	for i, a := range spec.Addresses {
 		if a.Addr.IsValid() {
@@ -49,6 +53,11 @@ func (p *planner) addInterface(n *node, key string, spec *InterfaceSpec, replica
 		}
 	}
 	n.Interfaces = append(n.Interfaces, itf)
+}
+
+// allIPv6 tells whether there are addresses, and none of IPv4.
+func allIPv6(list []AddressSpec) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, func(a AddressSpec) bool { return a.Addr.Is4() })
 }
 
 // checkKind refuses what a kind of link can't have.

@@ -31,6 +31,10 @@ func Needs(p *topology.Plan, noServices bool) []string {
 	for _, n := range p.Nodes {
 		for _, i := range n.Interfaces {
 			add(links[i.Kind])
+			add(links[i.Inside])
+			if i.Kind == topology.GREIface && i.Local.Is6() {
+				add(probe.Link("ip6gre"))
+			}
 		}
 	}
 	if noServices {

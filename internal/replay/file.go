@@ -67,6 +67,9 @@ func topologyOf(in predict.Input) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: ipvslab/v1\ndescription: A run that ipvslab replay plays.\n")
+	if s.Flags&lb.OnePacket != 0 {
+		b.WriteString("allow: [one-packet-nat]\n") // nobody waits for answers
+	}
 	fmt.Fprintf(&b, "networks:\n  outside: %q\n  inside: %q\n", outside, inside)
 	fmt.Fprintf(&b, "nodes:\n  client: {role: client, interfaces: {outside: %q}}\n", client)
 	fmt.Fprintf(&b, "  director: {role: director, interfaces: {outside: %q, inside: %q}}\n", own, gateway)

@@ -16,8 +16,9 @@ import (
 // Tunnel is a tunnel device to be made, or taken over if it is the kernel's own.
 type Tunnel struct {
 	End
-	Kind          string     // "ipip", "ip6tnl", "sit" or "gre"
+	Kind          string     // "ipip", "ip6tnl", "sit" or "gre", which is ip6gre where Local is IPv6
 	Local, Remote netip.Addr // the zero Addr: any
+	Checksum      bool       // gre: only packets with a checksum are taken, otherwise only such without
 }
 
 // fallbacks are the devices that every namespace has as soon as the module is
@@ -64,7 +65,11 @@ func newTunnel(t Tunnel) (Request, error) {
 	}
 	end := t.End
 	end.Up = false
-	req, info := newLink(t.Kind, end)
+	kind := t.Kind
+	if kind == "gre" && t.Local.Is6() {
+		kind = "ip6gre"
+	}
+	req, info := newLink(kind, end)
 	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
 	local, remote := nl.IFLA_IPTUN_LOCAL, nl.IFLA_IPTUN_REMOTE
 	if t.Kind == "gre" {
@@ -76,8 +81,12 @@ func newTunnel(t Tunnel) (Request, error) {
 	if t.Remote.IsValid() {
 		data.AddRtAttr(remote, t.Remote.AsSlice())
 	}
+	if t.Checksum {
+		// GRE_CSUM, include/uapi/linux/if_tunnel.h
+		data.AddRtAttr(nl.IFLA_GRE_IFLAGS, nl.BEUint16Attr(0x8000))
+	}
 	req.AddData(info)
-	return Request{What: fmt.Sprintf("create %s tunnel %s", t.Kind, t.Name), msg: req}, nil
+	return Request{What: fmt.Sprintf("create %s tunnel %s", kind, t.Name), msg: req}, nil
 }
 
 // AddGUE opens a UDP port for Generic UDP Encapsulation in the namespace of the

@@ -71,6 +71,7 @@ func (d *decoder) outer(data []byte) {
 	if !ok {
 		return
 	}
+	payload = d.whole(&d.p.Header, data, payload)
 	inner := d.unwrap(&d.p.Header, payload)
 	if inner == nil {
 		d.transport(&d.p.Header, payload)
@@ -79,6 +80,24 @@ func (d *decoder) outer(data []byte) {
 	if payload, ok = d.ip(&d.p.Inner, inner); ok {
 		d.transport(&d.p.Inner, payload)
 	}
+}
+
+// whole gives a GUE packet's payload in full. When the kernel takes one apart it
+// writes the inner packet's length into the outer header (net/ipv4/fou_core.c,
+// fou_recv_pull), and a packet that goes from one namespace to the next is still
+// the one that is captured: UDP's own length is to be believed.
+func (d *decoder) whole(h *Header, data, payload []byte) []byte {
+	if h.Protocol != ProtoUDP || len(payload) < 8 || !slices.Contains(d.guePorts, binary.BigEndian.Uint16(payload[2:])) {
+		return payload
+	}
+	rest := data[cap(data)-cap(payload):]
+	cut := int(binary.BigEndian.Uint16(payload[4:])) - len(payload)
+	if cut <= 0 || len(payload)+cut > len(rest) {
+		return payload
+	}
+	h.Length += cut
+	h.Payload += cut
+	return rest[:len(payload)+cut]
 }
 
 // ip reads an IP header and gives what follows. A packet cut short, as in an

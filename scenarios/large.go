@@ -1,0 +1,78 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/ipvslab/ipvslab/lab/capture"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+)
+
+const (
+	largeRequest = 6000  // bytes: several packets, whatever the MTU
+	largeAnswer  = 20000 // bytes
+	mostLarge    = 8     // visits
+)
+
+// large sends requests and answers that fill packets to the MTU. Where a
+// tunnel's outer header leaves less room, the client has to be told so
+// ("fragmentation needed", RFC 1191; "packet too big", RFC 8201).
+func (s *service) large(ctx context.Context) {
+	s.reset(ctx)
+	set := s.st.capture(ctx)
+	n := min(s.visits(), mostLarge)
+	ginkgo.By(fmt.Sprintf("%d requests of %d bytes for answers of %d bytes, from %s to %s", n, largeRequest, largeAnswer, s.from, s.to))
+	res, err := traffic.Run(ctx, s.st.node(s.from).Do, traffic.Spec{
+		Protocol: s.protocol, To: s.to, Connections: n, Timeout: visitTimeout,
+		Path: fmt.Sprintf("/bytes?n=%d&of=%s", largeAnswer, strings.Repeat("x", largeRequest)),
+	})
+	must(err)
+	for _, c := range res.Connections {
+		if c.Outcome == traffic.Answered || c.Outcome == traffic.Refused { // by thresholds
+			continue
+		}
+		f := flow{client: c.Source, set: set}
+		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s got no answer: %s %s; packets that fill the MTU are lost. The largest of the connection were, hop by hop:%s",
+			c.Source, s.to, c.Outcome, c.Kind, largest(f.mine())))
+	}
+	for _, p := range set.Find(func(p capture.Packet) bool { return p.Node == s.from && p.Direction == capture.In && p.MTU > 0 }) {
+		ginkgo.By("the client was told of a smaller MTU: " + p.Summary())
+	}
+	if res.Answered() == 0 {
+		ginkgo.Fail(fmt.Sprintf("none of %d large requests to %s was answered: %v %v", n, s.to, res.Outcomes, res.Errors))
+	}
+}
+
+// largest lists each hop's largest packet, and what was said of sizes.
+func largest(packets []capture.Packet) string {
+	type hop struct {
+		node, iface string
+		way         capture.Direction
+	}
+	var hops []hop
+	most := map[hop]capture.Packet{}
+	var told []string
+	for _, p := range packets {
+		if p.MTU > 0 {
+			told = append(told, "\n    "+p.String())
+		}
+		h := hop{p.Node, p.Interface, p.Direction}
+		if _, ok := most[h]; !ok {
+			hops = append(hops, h)
+		}
+		if p.Length > most[h].Length {
+			most[h] = p
+		}
+	}
+	var b strings.Builder
+	for _, h := range hops {
+		fmt.Fprintf(&b, "\n    %d bytes: %s", most[h].Length, most[h])
+	}
+	if told == nil {
+		told = []string{"\n    nobody was told of a smaller MTU"}
+	}
+	return b.String() + strings.Join(told, "")
+}
