@@ -43,6 +43,8 @@ func run(ctx context.Context, o options, out, only, inside string) error {
 	switch inside {
 	case trafficName:
 		return insideTraffic(ctx, o.rounds)
+	case takeoverName:
+		return insideTakeover(ctx, o.rounds)
 	case ipvsadmName:
 		return insideIpvsadm(ctx, o)
 	}
@@ -78,6 +80,7 @@ func figures(o options) []figure {
 		guestStart(o),
 		guestTraffic(o),
 		ipvsadmTable(o),
+		takeover(o),
 		testTime(o),
 	}
 }
