@@ -37,7 +37,7 @@ func (b *builder) startCommand(ctx context.Context, node *Node, c topology.Comma
 	}
 	slices.Sort(spec.Env)
 	ready := &readiness{Ready: c.Ready, node: node, log: commandLog(b.dir, node.Name()+"."+c.Name)}
-	return b.launch(ctx, node, spec, fmt.Sprintf("command %s of node %s", c.Name, node.Name()), ready)
+	return b.launch(ctx, node, spec, commandWhat(c.Name, node.Name()), ready)
 }
 
 // launch starts a process that stays as long as the lab is up, records it, and

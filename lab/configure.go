@@ -144,9 +144,14 @@ func (c *configurer) addresses() []rtnl.Request {
 	for _, iface := range c.node.Interfaces {
 		index := c.index[iface.Name]
 		reqs = append(reqs, rtnl.SetLink(rtnl.End{Name: iface.Name, Index: index, MTU: iface.MTU, Up: !iface.Down}))
-		for _, a := range iface.Addresses {
-			reqs = append(reqs, rtnl.AddAddress(iface.Name, index, a.Prefix))
-		}
+		reqs = append(reqs, c.addressesOf(iface)...)
+	}
+	return reqs
+}
+
+func (c *configurer) addressesOf(iface topology.Interface) (reqs []rtnl.Request) {
+	for _, a := range iface.Addresses {
+		reqs = append(reqs, rtnl.AddAddress(iface.Name, c.index[iface.Name], a.Prefix))
 	}
 	return reqs
 }

@@ -36,6 +36,8 @@ type state struct {
 	Processes  []process `json:"processes,omitempty"`
 	// Base is the directory in which relative paths of the plan begin: that of the process that made the lab.
 	Base string `json:"base,omitempty"`
+	// Faults are in force, or were about to be when somebody died.
+	Faults []topology.Fault `json:"faults,omitempty"`
 	// Plan is in a file of its own, which never changes.
 	Plan *topology.Plan `json:"-"`
 }

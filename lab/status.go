@@ -20,6 +20,8 @@ type Status struct {
 	Directors []DirectorStatus `json:"directors,omitempty"`
 	Processes []ProcessStatus  `json:"processes,omitempty"`
 	Services  []ServiceStatus  `json:"services,omitempty"`
+	// Faults are those in force (see [Lab.Fault]), in the order in which they were done.
+	Faults []topology.Fault `json:"faults,omitempty"`
 }
 
 // NodeStatus is a node of a Status.
@@ -29,6 +31,9 @@ type NodeStatus struct {
 	Namespace string        `json:"namespace"`
 	Present   bool          `json:"present"` // the namespace is there
 	Addresses []netip.Addr  `json:"addresses,omitempty"`
+	// Interfaces are those on networks; Processes what [Lab.Fault] can be told to end.
+	Interfaces []string `json:"interfaces,omitempty"`
+	Processes  []string `json:"processes,omitempty"`
 }
 
 // ProcessStatus is the agent, a director, or one of the user's commands.
@@ -55,10 +60,11 @@ func ReadStatus(name string) (*Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status of lab %s: %w", name, err)
 	}
-	s := &Status{Name: name, Phase: string(st.Phase), Created: st.Created, Source: st.Plan.Source, Directory: dir}
+	s := &Status{Name: name, Phase: string(st.Phase), Created: st.Created, Source: st.Plan.Source, Directory: dir, Faults: st.Faults}
 	for i := range st.Plan.Nodes {
 		node := &st.Plan.Nodes[i]
 		ns := NodeStatus{Name: node.Name, Role: node.Role, Namespace: nsName(name, node.Name), Addresses: nodeAddrs(node)}
+		ns.describe(node, st.hasDirector(node.Name))
 		if open, err := netns.Open(ns.Namespace); err == nil {
 			ns.Present = st.Boot == bootID()
 			open.Close() // opened for reading, nothing to lose
@@ -79,3 +85,13 @@ func ReadStatus(name string) (*Status, error) {
 
 // Status is ReadStatus of this lab.
 func (l *Lab) Status() (*Status, error) { return ReadStatus(l.plan.Name) }
+
+// describe says what there is of a node that a fault can be about.
+func (s *NodeStatus) describe(node *topology.Node, hasDirector bool) {
+	for _, i := range node.Interfaces {
+		if i.Kind == topology.VethIface {
+			s.Interfaces = append(s.Interfaces, i.Name)
+		}
+	}
+	s.Processes = node.Processes(hasDirector)
+}

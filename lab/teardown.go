@@ -37,6 +37,7 @@ func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
 		// A full disk must not keep a lab alive.
 		_ = dir.write(st)
 	}
+	st.thaw()
 	l.agent.close()
 	quitAgent(ctx, st, dir.path)
 	errs = append(errs, endProcesses(ctx, st.Processes, spaces))

@@ -119,5 +119,11 @@ func (a *app) printStatus(s *lab.Status) {
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", p.What, p.PID, state, p.Log)
 	}
+	if len(s.Faults) > 0 {
+		fmt.Fprintf(w, "\nFAULT IN FORCE (`ipvslab fault NODE heal` ends it)\n")
+	}
+	for _, f := range s.Faults {
+		fmt.Fprintln(w, f)
+	}
 	w.Flush()
 }

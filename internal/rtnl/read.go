@@ -82,6 +82,30 @@ func WaitOperational(ctx context.Context, ns *netns.NS, names ...string) error {
 	})
 }
 
+// WaitNoCarrier waits until the link has no carrier. The kernel tells a
+// loss of carrier to others after up to a second; the flag itself is immediate
+// (net/core/link_watch.c; IFF_LOWER_UP in netdevice(7)).
+func WaitNoCarrier(ctx context.Context, ns *netns.NS, name string) error {
+	return withLink(ns, name, func(h *netlink.Handle, l netlink.Link) error {
+		tick := time.NewTicker(pollInterval)
+		defer tick.Stop()
+		for {
+			now, err := h.LinkByIndex(l.Attrs().Index)
+			if err != nil {
+				return err
+			}
+			if now.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("wait for it to lose its carrier: %w", ctx.Err())
+			case <-tick.C:
+			}
+		}
+	})
+}
+
 func notOperational(links []netlink.Link, names []string) (idle []string) {
 	up := make(map[string]bool, len(links))
 	for _, l := range links {

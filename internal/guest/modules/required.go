@@ -35,7 +35,7 @@ func Later() []string {
 		"nf_conntrack", "nf_conntrack_netlink", "iptable_filter", "ip6table_filter", "iptable_nat", "ip6table_nat",
 		"xt_conntrack", "xt_MASQUERADE", "xt_ipvs", "xt_nat", "nft_chain_nat", "nft_masq",
 		// trouble on the line, other transports, odds and ends of tests
-		"sch_netem", "sctp", "inet_diag", "tcp_diag", "udp_diag", "tun", "macvlan",
+		"sch_netem", "sch_prio", "sctp", "inet_diag", "tcp_diag", "udp_diag", "tun", "macvlan",
 	})
 }
 
