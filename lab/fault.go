@@ -37,9 +37,14 @@ func (l *Lab) Faults() ([]topology.Fault, error) {
 // Heal undoes every fault that is in force and returns these. It goes on past
 // failures and joins them; what could not be undone stays recorded.
 func (l *Lab) Heal(ctx context.Context) (healed []topology.Fault, err error) {
+	return l.HealSince(ctx, nil)
+}
+
+// HealSince is Heal for all faults but those that were in force before.
+func (l *Lab) HealSince(ctx context.Context, before []topology.Fault) (healed []topology.Fault, err error) {
 	err = l.withState(ctx, func(b *builder) error {
-		healed = slices.Clone(b.state.Faults)
-		return b.heal(ctx, func(topology.Fault) bool { return true })
+		healed = without(b.state.Faults, before)
+		return b.heal(ctx, func(f topology.Fault) bool { return len(without([]topology.Fault{f}, before)) > 0 })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("heal lab %s: %w", l.plan.Name, err)

@@ -147,6 +147,22 @@ func ParseFault(words []string) (Fault, error) {
 	return f, f.Check()
 }
 
+// ParseTimedFault reads a fault with the time in front of it, in one text: "2s
+// master kill".
+func ParseTimedFault(text string) (Fault, error) {
+	words := strings.Fields(text)
+	if len(words) == 0 {
+		return Fault{}, errors.New("say when and what, such as 2s NODE kill")
+	}
+	at, err := time.ParseDuration(words[0])
+	if err != nil || at < 0 {
+		return Fault{}, fmt.Errorf("%q is no time; say when first, such as 2s", words[0])
+	}
+	f, err := ParseFault(words[1:])
+	f.At = at
+	return f, err
+}
+
 // parseWhere takes off the words which packets are meant.
 func (f *Fault) parseWhere(words []string) ([]string, error) {
 	if !f.OnLine() {

@@ -35,7 +35,7 @@ exit status is 1 if any connection was not answered.`,
 				return err
 			}
 
-			req := launch.Request{Lab: labName, MustExist: true, Argv: withNode(os.Args[1:], args[0], labName+"/"+nodeName)}
+			req := launch.Request{Lab: labName, MustExist: true, Argv: withNode(os.Args[1:], "traffic", args[0], labName+"/"+nodeName)}
 			return a.run(c.Context(), req, func(ctx context.Context) error {
 				return a.traffic(ctx, labName, nodeName, args[1], spec, asJSON)
 			})
@@ -57,9 +57,9 @@ exit status is 1 if any connection was not answered.`,
 }
 
 // withNode replaces the first word after the command's that is the node's by its full reference.
-func withNode(argv []string, word, ref string) []string {
+func withNode(argv []string, name, word, ref string) []string {
 	out := append([]string(nil), argv...)
-	command := slices.Index(out, "traffic")
+	command := slices.Index(out, name)
 	for i, arg := range out {
 		if i > command && arg == word {
 			out[i] = ref
