@@ -18,7 +18,7 @@ const reportRoom = 1024
 
 // openGroups makes ready for VRRP, if there is a group.
 func (d *director) openGroups() (err error) {
-	if len(d.config.Groups) == 0 {
+	if len(d.groups) == 0 {
 		return nil
 	}
 	path := d.config.Namespace
@@ -29,8 +29,8 @@ func (d *director) openGroups() (err error) {
 		return err
 	}
 	d.reports, d.active = make(chan wire.Report, reportRoom), map[string]bool{}
-	groups := make([]wire.Group, len(d.config.Groups))
-	for i, g := range d.config.Groups {
+	groups := make([]wire.Group, len(d.groups))
+	for i, g := range d.groups {
 		groups[i] = g.Group
 	}
 	d.speaker, err = wire.New(d.ns, groups, d.heard)
@@ -106,7 +106,7 @@ const syncTimeout = 5 * time.Second
 // sync makes the daemons that run those that should. What fails is told; VRRP
 // goes on.
 func (d *director) sync(ctx context.Context) {
-	for _, g := range d.config.Groups {
+	for _, g := range d.groups {
 		if g.Sync == nil {
 			continue
 		}
@@ -197,7 +197,7 @@ func findDaemon(list []lb.SyncDaemon, d lb.SyncDaemon) bool {
 
 // stopSync stops the daemons that the director has started.
 func (d *director) stopSync(ctx context.Context) error {
-	for _, g := range d.config.Groups {
+	for _, g := range d.groups {
 		if g.Sync != nil {
 			changed, err := changeDaemons(ctx, d.table, nil)
 			if len(changed) > 0 {

@@ -44,6 +44,7 @@ type director struct {
 	monitor *health.Monitor
 	watcher *probe.Watcher
 
+	groups  []Group       // for the life of the process
 	ns      *netns.NS     // of the speaker
 	speaker *wire.Speaker // nil: no failover group
 	reports chan wire.Report
@@ -59,7 +60,7 @@ func Run(ctx context.Context, cfg Config, opts Options) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	d := &director{journal: newJournal(cfg.Node, opts.Log), table: opts.Table, config: cfg, started: time.Now()}
+	d := &director{journal: newJournal(cfg.Node, opts.Log), table: opts.Table, config: cfg, groups: cfg.Groups, started: time.Now()}
 	if d.table == nil {
 		table, err := ipvs.Open(ctx, cfg.Namespace)
 		if err != nil {

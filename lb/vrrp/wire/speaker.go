@@ -139,6 +139,8 @@ func (s *Speaker) add(g Group) error {
 
 // Close lets go of the sockets; addresses stay where they are.
 func (s *Speaker) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var errs []error
 	for _, g := range s.groups {
 		for _, r := range g.routers {
@@ -157,7 +159,7 @@ func (s *Speaker) Close() error {
 	if s.wake >= 0 {
 		errs = append(errs, unix.Close(s.wake))
 	}
-	*s = Speaker{wake: -1}
+	s.groups, s.monitor, s.packets, s.addrs.conn, s.wake = nil, nil, nil, nil, -1
 	return errors.Join(errs...)
 }
 
