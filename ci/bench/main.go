@@ -40,17 +40,17 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out, only, inside string) error {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("parse -only: %w", err)
+	}
 	switch inside {
 	case trafficName:
 		return insideTraffic(ctx, o.rounds)
 	case takeoverName:
-		return insideTakeover(ctx, o.rounds)
+		return insideTakeover(ctx, o.rounds, match)
 	case ipvsadmName:
 		return insideIpvsadm(ctx, o)
-	}
-	match, err := regexp.Compile(only)
-	if err != nil {
-		return fmt.Errorf("parse -only: %w", err)
 	}
 	report := report{machine: describeMachine()}
 	for _, f := range figures(o) {

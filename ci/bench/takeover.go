@@ -27,7 +27,7 @@ const takeoverAllowance = 30 * time.Millisecond
 func takeover(o options) figure {
 	return figure{
 		title: "Takeover by the second director, in a guest",
-		about: "From the last request served to the next, with a new connection every 2 ms (5 ms at an interval of 1 s) through NAT.\n" +
+		about: "From the last request served to the next, with a new connection every 5 ms through NAT.\n" +
 			"killed: the first director's processes get SIGKILL and its links go down, at any moment of the interval. stopped: SIGTERM.\n" +
 			"Wanted is what RFC 9568 says, Active_Down_Interval or Skew_Time at priority 100, and 30 ms.",
 		measure: func(ctx context.Context) (findings, error) { return measureTakeover(ctx, o) },

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,9 +28,12 @@ import (
 )
 
 // insideTakeover measures in this kernel, and prints the timings as JSON.
-func insideTakeover(ctx context.Context, rounds int) error {
+func insideTakeover(ctx context.Context, rounds int, only *regexp.Regexp) error {
 	var contenders []contender
 	for _, c := range takeoverCases() {
+		if !only.MatchString(c.String()) {
+			continue
+		}
 		contenders = append(contenders, contender{c.String(), c.run})
 	}
 	timings := race(ctx, rounds, contenders)
@@ -51,7 +55,7 @@ func (c takeoverCase) run(ctx context.Context) (gap time.Duration, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, l.Down(ctx)) }()
-	v, err := visit(l, c.spacing())
+	v, err := visit(l)
 	if err != nil {
 		return 0, err
 	}
@@ -75,12 +79,9 @@ func (c takeoverCase) run(ctx context.Context) (gap time.Duration, err error) {
 // settleFor is how long requests are to be served before and after.
 const settleFor = 200 * time.Millisecond
 
-func (c takeoverCase) spacing() time.Duration {
-	if c.interval >= time.Second {
-		return 5 * time.Millisecond
-	}
-	return 2 * time.Millisecond
-}
+// spacing is the time between requests: it adds to a gap, and the load of the
+// requests to everything else.
+const spacing = 5 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
@@ -164,7 +165,7 @@ type visits struct {
 }
 
 // visit begins to visit the VIP from the client.
-func visit(l *lab.Lab, spacing time.Duration) (*visits, error) {
+func visit(l *lab.Lab) (*visits, error) {
 	client, err := l.Node("client")
 	if err != nil {
 		return nil, err

@@ -123,6 +123,9 @@ type Action struct {
 // neighbours that missed the first announcement get a second one.
 const reannounce = 5 * time.Second
 
+// tolerance is the part of an interval by which a timer may be late: a quarter.
+const tolerance = 4
+
 // Group is the state machine. Times handed to its methods must not go back. It
 // is for one goroutine.
 type Group struct {
@@ -133,6 +136,7 @@ type Group struct {
 	adver    time.Time // Active: the next advertisement
 	announce time.Time // Active: the next announcement; zero: none
 	said     time.Time // Active: the latest announcement
+	excused  bool      // Backup: it has waited for being late
 	preempt  time.Time // Backup: from when on a lower priority is not respected; zero: not yet decided
 	rivals   map[netip.Addr]bool
 	actions  []Action
@@ -281,8 +285,20 @@ func (g *Group) Tick(now time.Time) []Action {
 // expire takes over when the last member's Active_Down_Timer has fired: while
 // one of them hears an Active router, that router lives, and whoever can't hear
 // it would only quarrel with it.
+//
+// A timer that fires late says that this router was not running: it may be the
+// one that could not hear, or share a machine with the one that could not
+// speak. It waits once for as long as it was late, an interval at most.
 func (g *Group) expire(now time.Time) {
-	if g.allDown().After(now) {
+	late := now.Sub(g.allDown())
+	if late < 0 {
+		return
+	}
+	if late > g.cfg.Interval/tolerance && !g.excused {
+		g.excused = true
+		for i := range g.members {
+			g.members[i].down = now.Add(min(late, g.cfg.Interval))
+		}
 		return
 	}
 	why := "no advertisement heard"
@@ -331,6 +347,7 @@ func (g *Group) wait(now time.Time, why string) {
 
 // restart sets a router's Active_Down_Timer.
 func (g *Group) restart(now time.Time, router int) {
+	g.excused = false
 	m := &g.members[router]
 	m.down, m.silent = now.Add(g.cfg.ActiveDown(m.interval)), false
 	for i := range g.members {

@@ -236,6 +236,18 @@ func TestRFC9568(t *testing.T) {
 			{0, startup, "initialize>backup", down},
 			{time.Second, hear(self, 200), "", down},
 		}},
+		{"whoever was late waits once, for as long", nil, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{down + 300*ms, tick, "", down + 600*ms},
+			{down + time.Minute, tick, active, down + time.Minute + time.Second},
+		}},
+		{"whoever was away waits for an interval, and hears", nil, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{time.Hour, tick, "", time.Hour + time.Second},
+			{time.Hour + 500*ms, hear(high, 200), "", time.Hour + 500*ms + down},
+			{2 * time.Hour, tick, "", 2*time.Hour + time.Second},
+			{2*time.Hour + time.Second, tick, active, 2*time.Hour + 2*time.Second},
+		}},
 		{"a link that is down, and up again", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},

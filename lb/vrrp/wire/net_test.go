@@ -264,7 +264,7 @@ func (n *network) knows(client *netns.NS, addr netip.Addr, director int, ask boo
 	links, err := findLinks(n.nodes[director], []string{"out"})
 	must(n.t, err)
 	want := links["out"].mac.String()
-	n.eventually(10*time.Second, func() error {
+	n.eventually(30*time.Second, func() error {
 		if ask {
 			_ = client.Do(func() error { // any packet makes the kernel ask
 				c, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: addr.AsSlice(), Port: 9})

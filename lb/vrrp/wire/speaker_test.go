@@ -20,7 +20,7 @@ func TestTakeover(t *testing.T) {
 	n.holder(0, all)
 	must(t, first.stop())
 	n.holder(1, all)
-	n.eventually(5*time.Second, func() error { // preempted
+	n.eventually(30*time.Second, func() error { // preempted
 		if st := second.Status()[0]; st.State != "active" {
 			t.Fatalf("%+v", st)
 		}
@@ -72,7 +72,7 @@ func TestUnicast(t *testing.T) {
 	// Somebody who speaks to all is not heard, though he has the better priority.
 	before := second.Status()[0].Routers[0].Received
 	stranger := n.speak(0, group(0, nil))
-	n.eventually(10*time.Second, func() error {
+	n.eventually(30*time.Second, func() error {
 		if st := stranger.Status()[0]; st.Routers[0].Sent < 10 {
 			return errNotYet
 		}
@@ -92,7 +92,7 @@ func TestVersion2(t *testing.T) {
 	first := n.speak(0, group(0, func(g *Group) { old(g); g.StartActive = true }))
 	second := n.speak(1, group(1, old))
 	n.holder(0, 3)
-	n.eventually(10*time.Second, func() error {
+	n.eventually(30*time.Second, func() error {
 		if st := second.Status()[0]; st.Routers[1].PeerPriority != 150 {
 			return errNotYet
 		}
@@ -116,7 +116,7 @@ func TestLeftovers(t *testing.T) {
 	defer conn.Close()
 	must(t, conn.Apply(t.Context(), rtnl.AddAddress("out", 10, single(vipOut)), rtnl.AddAddress("in", 11, single(vipIn))))
 	s := n.speak(0, group(0, func(g *Group) { g.Interval = 2 * time.Second }))
-	n.eventually(10*time.Second, func() error {
+	n.eventually(30*time.Second, func() error {
 		if left := n.floating(0); len(left) > 0 {
 			return errNotYet
 		}
