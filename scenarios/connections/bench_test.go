@@ -341,12 +341,6 @@ func (b *bench) askFrom(n int, port uint16, f director.Flags) {
 	b.send(director.ClientWire, director.Packet{Protocol: b.protocol(), Src: netip.AddrPortFrom(b.client(n).Addr(), port), Dst: b.vip(), Flags: f})
 }
 
-// askChunk sends an SCTP chunk.
-func (b *bench) askChunk(n int, c director.Chunk) {
-	b.Helper()
-	b.send(director.ClientWire, director.Packet{Protocol: lb.SCTP, Src: b.client(n), Dst: b.vip(), Chunk: c})
-}
-
 // sctp sends a chunk of client n to the VIP, or of real server s to client n.
 func (b *bench) sctp(s, n int, c director.Chunk) {
 	b.Helper()
