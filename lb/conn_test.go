@@ -183,3 +183,23 @@ func FuzzProc(f *testing.F) {
 		_, _ = lb.ParseProcStats(strings.NewReader(in))
 	})
 }
+
+// The live statistics are the sums over processors; the refreshed sum and the
+// rates are not looked at.
+func TestParseProcLiveStats(t *testing.T) {
+	text := "       Total Incoming Outgoing         Incoming         Outgoing\n" +
+		"CPU    Conns  Packets  Packets            Bytes            Bytes\n" +
+		"  0        A        B        C                D                E\n" +
+		" 1F        1        1        1                1                1\n" +
+		"  ~        5        5        5                5                5\n\n" +
+		"     Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s\n" +
+		"           0        0        0                0                0\n"
+	got, err := lb.ParseProcLiveStats(strings.NewReader(text))
+	want := lb.Counters{Conns: 11, InPkts: 12, OutPkts: 13, InBytes: 14, OutBytes: 15}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if _, err := lb.ParseProcLiveStats(strings.NewReader("nothing\n")); err == nil {
+		t.Error("a file without processors was taken")
+	}
+}

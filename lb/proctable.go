@@ -191,6 +191,38 @@ func ParseProcStats(r io.Reader) (Counters, error) {
 	}, nil
 }
 
+// ParseProcLiveStats reads the sums over all processors of what a namespace has
+// counted up to now, from /proc/net/ip_vs_stats_percpu (ip_vs_stats_percpu_show):
+// the same as ParseProcStats two seconds later, unless that was set to zero.
+func ParseProcLiveStats(r io.Reader) (Counters, error) {
+	b, err := io.ReadAll(io.LimitReader(r, 1<<20))
+	if err != nil {
+		return Counters{}, fmt.Errorf("read live statistics: %w", err)
+	}
+	var c Counters
+	processors := 0
+	for line := range strings.Lines(string(b)) {
+		processor, numbers, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if _, err := strconv.ParseUint(processor, 16, 32); err != nil {
+			continue // headings, and the sum as it was last refreshed
+		}
+		row, ok := hexRow(numbers)
+		if !ok {
+			continue // rates
+		}
+		processors++
+		c.Conns += row[0]
+		c.InPkts += row[1]
+		c.OutPkts += row[2]
+		c.InBytes += row[3]
+		c.OutBytes += row[4]
+	}
+	if processors == 0 {
+		return Counters{}, fmt.Errorf("read live statistics: no processor in %.200q", b)
+	}
+	return c, nil
+}
+
 func hexRow(line string) (row [5]uint64, ok bool) {
 	f := strings.Fields(line)
 	if len(f) != len(row) {

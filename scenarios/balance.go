@@ -102,6 +102,14 @@ func (s *service) balance(ctx context.Context, held bool) {
 		r.checkCounters(ctx)
 	}
 	s.counted = want
+	s.liveBefore, s.liveAfter = r.liveBefore, s.live(ctx)
+}
+
+// live is how many connections the director has made up to now.
+func (s *service) live(ctx context.Context) uint64 {
+	c, err := s.st.table(ctx, s.director).LiveTotals(ctx)
+	must(err)
+	return c.Conns
 }
 
 // statistics compares the kernel's statistics of each service with what the
@@ -114,9 +122,25 @@ func (st *stage) statistics(ctx ginkgo.SpecContext) {
 		r := &round{service: s}
 		stats := assertions.Witnesses{
 			Kernel: r.statistics(ctx, sum(s.counted)),
-			Notes:  []string{fmt.Sprintf("asked were the statistics of %s (ipvsadm --stats) about %s", s.director, s.Name)},
+			Notes:  append([]string{fmt.Sprintf("asked were the statistics of %s (ipvsadm --stats) about %s", s.director, s.Name)}, s.hindsight(ctx)...),
 		}
 		gomega.Expect(stats).To(assertions.AgreeOn(s.counted))
+	}
+}
+
+// hindsight says what bears on statistics that don't agree: whether connections
+// came after those that were counted, or were counted late.
+func (s *service) hindsight(ctx context.Context) []string {
+	live, err := s.st.table(ctx, s.director).LiveTotals(ctx)
+	must(err)
+	late, err := s.lag(ctx)
+	must(err)
+	found, err := s.entries(ctx)
+	must(err)
+	return []string{
+		fmt.Sprintf("when %s was set up afresh, %s had made %d connections in all; when its %d visits had been counted, %d; now %d",
+			s.Name, s.director, s.liveBefore, sum(s.counted), s.liveAfter, live.Conns),
+		fmt.Sprintf("the statistics lag behind the live totals by %d; entries and templates of %s: %d", late, s.Name, len(found)),
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 )
 
 // lifeTCP follows connection entries through their states: half open,
-// established, closed by the client, reset.
+// established, closed by the client, by the real server, reset.
 func (s *service) lifeTCP(ctx context.Context) {
 	r := s.begin(ctx, true)
 	s.st.capture(ctx)
@@ -34,10 +34,11 @@ func (s *service) lifeTCP(ctx context.Context) {
 	r.awaitEntry(ctx, c, timeouts.TCP, "ESTABLISHED")
 	ginkgo.By("closing it from the client")
 	must(r.session.CloseConns(ctx, traffic.CloseClient, c.Index))
-	if r.oneSided(c) {
-		r.awaitEntry(ctx, c, timeouts.TCPFin, "FIN_WAIT")
-	} else {
-		r.awaitEntry(ctx, c, timeWaitTimeout, "TIME_WAIT")
+	r.awaitClosed(ctx, c, timeouts)
+	if c, ok := r.another(ctx); ok && !s.anonymous {
+		ginkgo.By("having a connection closed by its real server")
+		must(r.session.CloseConns(ctx, traffic.CloseServer, c.Index))
+		r.awaitClosed(ctx, c, timeouts)
 	}
 	if c, ok := r.another(ctx); ok {
 		ginkgo.By("resetting a connection")
@@ -45,6 +46,16 @@ func (s *service) lifeTCP(ctx context.Context) {
 		r.awaitEntry(ctx, c, closeTimeout, "CLOSE")
 	}
 	s.halfOpen(ctx)
+}
+
+// awaitClosed waits for the state of a connection that both sides have closed.
+func (r *round) awaitClosed(ctx context.Context, c traffic.Connection, timeouts lb.Timeouts) {
+	ginkgo.GinkgoHelper()
+	if r.oneSided(c) {
+		r.awaitEntry(ctx, c, timeouts.TCPFin, "FIN_WAIT")
+	} else {
+		r.awaitEntry(ctx, c, timeWaitTimeout, "TIME_WAIT")
+	}
 }
 
 // one opens a connection that has to be answered.

@@ -35,6 +35,8 @@ type round struct {
 	conns   []traffic.Connection
 	entries map[netip.AddrPort]lb.Conn // the director's, by client
 	model   *oracle.Model
+	// liveBefore is the director's live count of connections when it began.
+	liveBefore uint64
 }
 
 // visits is how many connections show the distribution: the weights twice.
@@ -65,6 +67,7 @@ func (s *service) begin(ctx context.Context, held bool) *round {
 		r.model = s.model(have)
 	}
 	r.since = s.st.mark(ctx)
+	r.liveBefore = s.live(ctx)
 	spec := traffic.Spec{Protocol: s.protocol, To: s.to, Timeout: visitTimeout, Hold: held, ConnectOnly: s.anonymous}
 	r.session = s.st.session(s.from, spec)
 	return r

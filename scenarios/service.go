@@ -27,6 +27,9 @@ type service struct {
 
 	// counted are the connections, by name, that the statistics must hold; nil: unknown.
 	counted map[string]int
+	// liveBefore and liveAfter are the director's live count of connections
+	// before those and after.
+	liveBefore, liveAfter uint64
 }
 
 func newService(st *stage, p topology.Service) *service {

@@ -14,13 +14,13 @@ import (
 
 // procFiles are the namespace's files in /proc/net. Opened inside, they show
 // that namespace's tables for ever (seq_open_net), from any thread.
-type procFiles struct{ conns, synced, table, stats *os.File }
+type procFiles struct{ conns, synced, table, stats, live *os.File }
 
 func openProc(ns *netns.NS) (*procFiles, error) {
 	p := new(procFiles)
 	err := ns.Do(func() (err error) {
 		for name, f := range map[string]**os.File{
-			"ip_vs_conn": &p.conns, "ip_vs_conn_sync": &p.synced, "ip_vs": &p.table, "ip_vs_stats": &p.stats,
+			"ip_vs_conn": &p.conns, "ip_vs_conn_sync": &p.synced, "ip_vs": &p.table, "ip_vs_stats": &p.stats, "ip_vs_stats_percpu": &p.live,
 		} {
 			// Not /proc/net: that is the main thread's.
 			if *f, err = os.Open("/proc/thread-self/net/" + name); err != nil {
@@ -37,7 +37,7 @@ func openProc(ns *netns.NS) (*procFiles, error) {
 
 func (p *procFiles) close() error {
 	var errs []error
-	for _, f := range []*os.File{p.conns, p.synced, p.table, p.stats} {
+	for _, f := range []*os.File{p.conns, p.synced, p.table, p.stats, p.live} {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
@@ -104,4 +104,10 @@ func (t *Table) ProcTable(ctx context.Context) ([]lb.ProcService, error) {
 // Totals reads the statistics of the namespace as a whole.
 func (t *Table) Totals(ctx context.Context) (lb.Counters, error) {
 	return readProc(ctx, t, func(p *procFiles) *os.File { return p.stats }, lb.ParseProcStats)
+}
+
+// LiveTotals reads what the namespace has counted up to this moment, without
+// rates. All other statistics lag behind by up to 2 s (ip_vs_est.c).
+func (t *Table) LiveTotals(ctx context.Context) (lb.Counters, error) {
+	return readProc(ctx, t, func(p *procFiles) *os.File { return p.live }, lb.ParseProcLiveStats)
 }

@@ -169,10 +169,7 @@ var timeouts = []int{10, 15, 30, 63, 120, 300, 900}
 // whole seconds, rounded down, and a busy machine takes its time to read them.
 func seconds(left time.Duration) string {
 	s := int(left / time.Second)
-	switch {
-	case s == 0:
-		return "0s"
-	case s <= 5:
+	if s <= 5 {
 		return "5s at most"
 	}
 	for _, t := range timeouts {

@@ -34,14 +34,16 @@ func otherSettings() []claim {
 				}
 				judge.await("statistics", settleTimeout, func() bool { return judge.destination(1).Counters.Conns > 0 })
 				c := b.destination(1).Counters
-				b.note("s1: %d connections, %d packets in the statistics; %d active", c.Conns, c.InPkts, c.Active)
+				live, err := b.table.LiveTotals(b.Context())
+				b.must(err)
+				b.note("s1: %d connections, %d packets in the statistics; %d active; %d connections in the live totals", c.Conns, c.InPkts, c.Active, live.Conns)
 			},
 			variants: []variant{
-				{value: "0", shows: "the statistics stay at zero; the live counters do not", want: []string{
-					"s1: 0 connections, 0 packets in the statistics; 5 active",
+				{value: "0", shows: "the statistics stay at zero; the live counters (active, /proc/net/ip_vs_stats_percpu) do not", want: []string{
+					"s1: 0 connections, 0 packets in the statistics; 5 active; 5 connections in the live totals",
 				}},
 				{value: "1", shows: "the statistics have all connections and packets", want: []string{
-					"s1: 5 connections, 5 packets in the statistics; 5 active",
+					"s1: 5 connections, 5 packets in the statistics; 5 active; 5 connections in the live totals",
 				}},
 			},
 		},

@@ -198,13 +198,14 @@ func states() []claim {
 				judge.awaitNone(1)
 				b.note("after a while")
 				b.state(1)
+				b.setTimeouts(900, 120, 300)
 				b.asks(1, 0)
 			},
 			variants: []variant{
 				{value: "1", shows: "gone after a second, the next datagram goes to the next real server", want: []string{
 					"c1>vip datagram: to servers c1>vip datagram",
 					"after a while; no entry",
-					"c1>vip datagram: to servers c1>vip datagram; s2 UDP 5s at most",
+					"c1>vip datagram: to servers c1>vip datagram; s2 UDP 300s",
 				}},
 				{value: "300", shows: "there all that time, the next datagram goes to the same one", want: []string{
 					"c1>vip datagram: to servers c1>vip datagram; s1 UDP 300s",
