@@ -74,6 +74,12 @@ soak: kernel ## Random runs on kernel and model side by side, for SECONDS=n; and
 test-long: kernel ## Every planted defect, every kill at random: the tests that test-kernel keeps short
 	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 60m -exec "$(GUEST)" ./lab ./scenarios ./lb/vrrp/wire
 
+# KERNELS names more kernels by path; MATRIX=-full runs everything under QEMU too,
+# MATRIX=-build=false builds no kernel.
+.PHONY: matrix
+matrix: kernel ## The suite on every kernel at hand (fetches and builds them; KERNELS="path ..."), into docs/kernels.md
+	go run ./ci/matrix -out docs/kernels.md $(MATRIX) $(KERNELS)
+
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short $(RACE_PKGS)

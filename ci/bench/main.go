@@ -49,6 +49,8 @@ func run(ctx context.Context, o options, out, only, inside string) error {
 		return insideTraffic(ctx, o.rounds)
 	case takeoverName:
 		return insideTakeover(ctx, o.rounds, match)
+	case clientsName:
+		return insideClients(ctx, o.rounds)
 	case ipvsadmName:
 		return insideIpvsadm(ctx, o)
 	}
@@ -79,6 +81,7 @@ func figures(o options) []figure {
 		idleMemory(),
 		guestStart(o),
 		guestTraffic(o),
+		clientsFigure(o),
 		ipvsadmTable(o),
 		takeover(o),
 		testTime(o),
