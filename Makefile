@@ -99,8 +99,9 @@ $(TOOLS)/gofumpt:
 	GOBIN=$(CURDIR)/$(TOOLS) go install $(GOFUMPT)
 
 .PHONY: generate
-generate: ## Rewrite what is generated: the schema, goldens, docs
+generate: kernel ## Rewrite what is generated: the schema, goldens, docs
 	go test ./topology/... -update
+	go test -count=1 -exec "$(CURDIR)/$(BIN) kernel exec --writable $(CURDIR)/docs --" ./lab -run TestDirectorsTable -update
 	go test ./scenarios/connections -run Reference -update
 
 .PHONY: bench

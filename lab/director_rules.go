@@ -81,7 +81,7 @@ func (n *Node) restore(ctx context.Context, program string, rules []byte, said i
 func (b *builder) generatedRules(node string) ([]byte, error) {
 	var out bytes.Buffer
 	// What a rules file can't hold shows in the table, which is compared.
-	if _, err := ipvsadm.Export(&out, carried(b.plan, node), ipvsadm.Rules, ipvsadm.ExportOptions{}); err != nil {
+	if _, err := ipvsadm.Export(&out, carried(b.plan, node), ipvsadm.Rules, ipvsadm.ExportOptions{Thresholds: true}); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

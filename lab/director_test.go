@@ -258,9 +258,11 @@ func TestDirectorsThatFail(t *testing.T) {
 }
 
 // table is what the director's table holds.
-func table(t testing.TB, l *lab.Lab) []lb.Service {
+func table(t testing.TB, l *lab.Lab) []lb.Service { return tableOf(t, l, "director") }
+
+func tableOf(t testing.TB, l *lab.Lab, node string) []lb.Service {
 	t.Helper()
-	n, err := l.Node("director")
+	n, err := l.Node(node)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
@@ -134,6 +135,7 @@ func (st *stage) planned(ctx ginkgo.SpecContext) {
 		}
 		have, err := st.table(ctx, n.Name).List(ctx)
 		must(err)
+		have = slices.DeleteFunc(have, func(s lb.Service) bool { return health.Carries(s.Key) })
 		if err := mismatch(have, assertions.HoldServices(want...)); err != nil {
 			wrong = append(wrong, fmt.Errorf("director %s: %w", n.Name, err))
 		}

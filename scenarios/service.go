@@ -140,8 +140,12 @@ func (s *service) realPort(i int, port uint16) uint16 {
 	return port
 }
 
-// serves tells whether a connection entry is of this service.
+// serves tells whether a connection entry is of this service. Those of the
+// director's own checks, which go to the VIP as well, are not.
 func (s *service) serves(c lb.Conn) bool {
+	if s.Check != nil && slices.Contains(addrsOf(s.st.plannedNode(s.director)), c.Client.Addr()) {
+		return false
+	}
 	if s.Spec.FWMark == 0 {
 		return c.Protocol == s.Spec.Protocol && c.Virtual.Addr() == s.Spec.Addr &&
 			(s.Spec.Port == 0 || c.Virtual.Port() == s.Spec.Port || c.Virtual.Port() == 0)

@@ -83,6 +83,7 @@ func (a *app) liveTable(ctx context.Context, ref string, argv func(ref string) [
 		if err != nil {
 			return err
 		}
+		services = slices.DeleteFunc(services, func(s lb.Service) bool { return health.Carries(s.Key) }) // the director's own
 		sortAsPlanned(services, plannedFor(l.Plan(), nodeName))
 		return do(l.Plan(), nodeName, services)
 	})

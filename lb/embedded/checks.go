@@ -12,10 +12,6 @@ import (
 	"github.com/ipvslab/ipvslab/lb/health/probe"
 )
 
-// firstCheckMark is the first of the firewall marks by which checks of DR and
-// TUN real servers find their way: "LB" in ASCII, and a number.
-const firstCheckMark = 'L'<<24 | 'B'<<16
-
 // healthServices are the services as the monitor is told them.
 func (c *Config) healthServices() []health.Service {
 	out := make([]health.Service, len(c.Services))
@@ -28,7 +24,7 @@ func (c *Config) healthServices() []health.Service {
 }
 
 func newMonitor(c *Config) *health.Monitor {
-	return health.NewMonitor(c.healthServices(), time.Now(), health.Options{Random: random, FirstMark: firstCheckMark})
+	return health.NewMonitor(c.healthServices(), time.Now(), health.Options{Random: random, FirstMark: health.FirstMark})
 }
 
 func random(most time.Duration) time.Duration {

@@ -111,6 +111,14 @@ func (m *Monitor) assignMarks() {
 	}
 }
 
+// FirstMark is the first of the firewall marks that ipvslab's own directors use:
+// "LB" in ASCII, and a number of two bytes.
+const FirstMark = 'L'<<24 | 'B'<<16
+
+// Carries tells whether a service in a table is one that carries checks, by its
+// mark, and not one of clients'.
+func Carries(k lb.Key) bool { return k.FWMark&^0xffff == FirstMark }
+
 // seenAtVIP tells whether a server's check is to go to the VIP. A command does
 // what it likes.
 func (s *service) seenAtVIP(d lb.Destination) bool {

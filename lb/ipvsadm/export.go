@@ -57,6 +57,8 @@ type ExportOptions struct {
 	Directors func(lb.Key) []string
 	// Health is how a service's real servers are checked, for Keepalived.
 	Health func(lb.Key) *health.Service
+	// Thresholds has Rules hold them as options of -a, as ipvsadm-save does not.
+	Thresholds bool
 	// Marks are the packets that carry a service's firewall mark.
 	Marks func(lb.Key) []Mark
 }
@@ -160,10 +162,14 @@ func (e *ruleExport) service(s *lb.Service) {
 	p.out = append(p.out, '\n')
 	for i := range s.Destinations {
 		d := &s.Destinations[i]
-		if d.Upper != 0 || d.Lower != 0 {
+		p.dest(name, s, d)
+		switch {
+		case d.Upper == 0 && d.Lower == 0:
+		case e.opt.Thresholds:
+			p.out = fmt.Appendf(p.out[:len(p.out)-1], " -x %d -y %d\n", d.Upper, d.Lower)
+		default:
 			e.lose(s, d, "thresholds %d and %d", d.Upper, d.Lower)
 		}
-		p.dest(name, s, d)
 	}
 	e.out = append(e.out, p.out...)
 }
