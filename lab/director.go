@@ -32,6 +32,7 @@ const (
 	directorLog      = "log"
 	directorConfig   = "config.json"     // embedded
 	directorSocket   = "control.sock"    // embedded
+	directorMemory   = "owned.json"      // embedded: which services are its own
 	keepalivedConfig = "keepalived.conf" // made of the services
 	servicesFile     = "services.json"   // command: the services, as the plan has them
 	rulesFile        = "rules.txt"       // command, ipvsadm: made of the services
@@ -153,7 +154,7 @@ func (b *builder) embeddedSpec(d *topology.DirectorPlan, dir string, spec ExecSp
 
 // embeddedConfig is what an embedded director is told.
 func embeddedConfig(plan *topology.Plan, d *topology.DirectorPlan, dir string) embedded.Config {
-	cfg := embedded.Config{Node: d.Node, Control: filepath.Join(dir, directorSocket)}
+	cfg := embedded.Config{Node: d.Node, Control: filepath.Join(dir, directorSocket), Memory: filepath.Join(dir, directorMemory)}
 	for _, s := range plan.Services {
 		if slices.Contains(s.Directors, d.Node) {
 			h := s.Health()

@@ -190,8 +190,11 @@ func compare(k Key, want, found Service, wanted, there bool) error {
 }
 
 func sortedKeys(set map[Key]bool) []Key {
-	return slices.SortedFunc(maps.Keys(set), func(a, b Key) int {
-		return cmp.Or(cmp.Compare(a.FWMark, b.FWMark), a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port),
-			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Family, b.Family))
-	})
+	return slices.SortedFunc(maps.Keys(set), Key.Compare)
+}
+
+// Compare orders keys: by mark, address, port, protocol and family.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.FWMark, o.FWMark), k.Addr.Compare(o.Addr), cmp.Compare(k.Port, o.Port),
+		cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.Family, o.Family))
 }

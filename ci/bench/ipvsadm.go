@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +24,7 @@ const (
 	theirRestore = "`ipvsadm -R`, the original"
 	ourList      = "`ipvsadm -Ln`, ours"
 	theirList    = "`ipvsadm -Ln`, the original"
+	ourApply     = "the controller: applied and read back"
 )
 
 const (
@@ -33,11 +37,12 @@ func ipvsadmTable(o options) figure {
 	return figure{
 		title: "ipvsadm: 1,000 services with 10 real servers each",
 		about: "Whole processes in one guest, each with its start: a rules file is restored into an empty table, and the table\n" +
-			"listed. The original is the one in the PATH.",
+			"listed. The original is the one in the PATH. The controller does the same in a process that runs already, and reads all of it back.",
 		measure: func(ctx context.Context) (findings, error) { return measureIpvsadm(ctx, o) },
 		wanted: []comparison{
 			{ourRestore, theirRestore, 0.7},
 			{ourList, theirList, 0.7},
+			{ourApply, theirRestore, 0.5},
 		},
 	}
 }
@@ -92,6 +97,7 @@ func insideIpvsadm(ctx context.Context, o options) (err error) {
 	}
 	timings := race(ctx, o.rounds, []contender{
 		{ourRestore, func(ctx context.Context) (time.Duration, error) { return restore(ctx, ours, original, file) }},
+		{ourApply, func(ctx context.Context) (time.Duration, error) { return reconcile(ctx, original) }},
 		{ourList, func(ctx context.Context) (time.Duration, error) { return timed(ctx, []string{ours, "-Ln"}) }},
 		{theirList, func(ctx context.Context) (time.Duration, error) { return timed(ctx, []string{original, "-Ln"}) }},
 		{theirRestore, func(ctx context.Context) (time.Duration, error) { return restore(ctx, original, original, file) }},
@@ -117,6 +123,39 @@ func restore(ctx context.Context, program, original, file string) (time.Duration
 		return 0, fmt.Errorf("restore with %s: %w: %s", program, err, out[:min(len(out), 200)])
 	}
 	return time.Since(start), nil
+}
+
+// reconcile takes the time in which a controller fills an empty table.
+func reconcile(ctx context.Context, original string) (took time.Duration, err error) {
+	if _, err := output(ctx, original, "-C"); err != nil {
+		return 0, err
+	}
+	desired := services()
+	start := time.Now()
+	table, err := ipvs.Open(ctx, "")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, table.Close()) }()
+	report, err := lb.NewController(table, lb.ControllerOptions{}).Reconcile(ctx, desired)
+	if want := ipvsadmServices * (1 + ipvsadmServers); err == nil && len(report.Done) != want {
+		err = fmt.Errorf("the controller made %d changes, not %d", len(report.Done), want)
+	}
+	return time.Since(start), err
+}
+
+// services are those of the rules file.
+func services() (list []lb.Service) {
+	for i := range ipvsadmServices {
+		vip := netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(i % 250)})
+		s := lb.Service{Key: lb.AddrKey(lb.TCP, vip, 80), Scheduler: "rr"}
+		for j := range ipvsadmServers {
+			at := lb.DestKey{Addr: netip.AddrFrom4([4]byte{10, 2, byte(i % 250), byte(j)}), Port: 80}
+			s.Destinations = append(s.Destinations, lb.Destination{DestKey: at, Weight: 1})
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 // rules are a rules file of ipvsadmServices services.

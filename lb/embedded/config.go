@@ -21,6 +21,10 @@ type Config struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Control is the path of the control socket; empty: there is none.
 	Control string `json:"control,omitempty"`
+	// Memory is the path of a file in which the director notes which services are
+	// its own, for the case that it is killed; empty: it notes nothing, and one
+	// that follows it knows only what it is told itself.
+	Memory string `json:"memory,omitempty"`
 	// Services are the virtual services that the table is to hold, in order.
 	Services []Service `json:"services,omitempty"`
 	// Groups are the failover groups that the director is in.

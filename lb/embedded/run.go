@@ -41,6 +41,7 @@ type director struct {
 	config Config
 	fault  error // why the table is not as it should be; nil: it is
 
+	memory  memory
 	monitor *health.Monitor
 	watcher *probe.Watcher
 
@@ -69,7 +70,12 @@ func Run(ctx context.Context, cfg Config, opts Options) (err error) {
 		defer func() { err = errors.Join(err, table.Close()) }()
 		d.table = table
 	}
-	d.controller = lb.NewController(d.table, lb.ControllerOptions{})
+	d.memory.path = cfg.Memory
+	owned, err := d.memory.read()
+	if err != nil {
+		return fmt.Errorf("director %s: %w", cfg.Node, err)
+	}
+	d.controller = lb.NewController(d.table, lb.ControllerOptions{Owned: owned})
 	d.monitor = newMonitor(&d.config)
 	if err := d.run(ctx); err != nil {
 		return fmt.Errorf("director %s: %w", cfg.Node, err)
@@ -108,7 +114,11 @@ func (d *director) apply(ctx context.Context) error {
 
 // applyLocked has the controller do it in one of its ways.
 func (d *director) applyLocked(ctx context.Context, do func(context.Context, []lb.Service) (lb.Report, error)) error {
-	report, err := do(ctx, append(d.monitor.Services(), d.monitor.Carriers()...))
+	wanted := append(d.monitor.Services(), d.monitor.Carriers()...)
+	if err := d.memory.note(d.controller.Owned(), wanted); err != nil {
+		return err
+	}
+	report, err := do(ctx, wanted)
 	d.fault = err
 	e := Event{Kind: Table, Text: fmt.Sprintf("%d changes made", len(report.Done))}
 	if err != nil {
@@ -127,8 +137,8 @@ func (d *director) reload(ctx context.Context, cfg Config) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if cfg.Node != d.config.Node || cfg.Namespace != d.config.Namespace || cfg.Control != d.config.Control {
-		return errors.New("reload: node, namespace and control socket are for the life of the process; restart it")
+	if cfg.Node != d.config.Node || cfg.Namespace != d.config.Namespace || cfg.Control != d.config.Control || cfg.Memory != d.config.Memory {
+		return errors.New("reload: node, namespace, control socket and memory are for the life of the process; restart it")
 	}
 	if !reflect.DeepEqual(cfg.Groups, d.config.Groups) {
 		return errors.New("reload: failover groups are for the life of the process; restart it")
