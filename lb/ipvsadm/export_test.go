@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -54,6 +56,47 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// TestKeepalivedChecks writes every kind of check, and has keepalived itself
+// read it, if there is one.
+func TestKeepalivedChecks(t *testing.T) {
+	const file = "../../topology/testdata/valid-directors.yaml"
+	plan, _, err := topology.Open(file, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []lb.Service
+	known := map[lb.Key]health.Service{}
+	for _, s := range plan.Services {
+		all = append(all, s.Spec)
+		known[s.Spec.Key] = s.Health()
+	}
+	var out bytes.Buffer
+	lost, err := ipvsadm.Export(&out, all, ipvsadm.Keepalived, ipvsadm.ExportOptions{Health: func(k lb.Key) *health.Service {
+		h := known[k]
+		return &h
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for _, l := range lost {
+		text += fmt.Sprintf("# lost: %s\n", l)
+	}
+	golden(t, "export-keepalived-checks.txt", []byte(text))
+	const program = "/usr/sbin/keepalived"
+	if _, err := os.Stat(program); err != nil {
+		t.Logf("keepalived itself was not asked: %v", err)
+		return
+	}
+	conf := filepath.Join(t.TempDir(), "keepalived.conf")
+	if err := os.WriteFile(conf, []byte("global_defs {\n    script_user root\n    enable_script_security\n}\n"+text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := exec.Command(program, "--config-test", "--use-file", conf).CombinedOutput(); err != nil {
+		t.Errorf("keepalived: %v\n%s", err, said)
+	}
+}
+
 // TestRulesRoundTrip writes tables that generated sequences leave, and reads them back.
 func TestRulesRoundTrip(t *testing.T) {
 	tables := 0
@@ -67,6 +110,13 @@ func TestRulesRoundTrip(t *testing.T) {
 		want, _ := ipvsadm.ReadRules(strings.NewReader(in.String()), nil, nil) // wrong lines are left out
 		if len(want) > 0 {
 			tables++
+		}
+		var whole bytes.Buffer
+		if lost, err := ipvsadm.Export(&whole, want, ipvsadm.Rules, ipvsadm.ExportOptions{Thresholds: true}); err != nil || len(lost) > 0 {
+			t.Fatal(lost, err)
+		}
+		if d := cmp.Diff(specs(want), specs(fromRules(t, whole.String()))); d != "" {
+			t.Fatalf("with thresholds: %s\n(-written +read):\n%s", whole.String(), d)
 		}
 		text, lost := export(t, want, ipvsadm.Rules)
 		got := fromRules(t, text)

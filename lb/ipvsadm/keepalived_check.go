@@ -15,7 +15,6 @@ func (e *keepalivedExport) checks(s *lb.Service, h *health.Service) {
 	c := h.Check
 	e.f("    delay_loop %s\n", timer(c.Interval))
 	e.f("    connect_timeout %s\n", timer(c.Timeout))
-	e.f("    retry %d\n", c.Fall-1)
 	e.f("    delay_before_retry %s\n", timer(c.DelayBeforeRetry))
 	e.f("    warmup %s\n", timer(c.WarmUp))
 	if c.Alpha {
@@ -71,6 +70,7 @@ func (e *keepalivedExport) check(h *health.Service, d *lb.Destination) {
 	default:
 		return
 	}
+	e.f("            retry %d\n", c.Fall-1) // 0 is allowed here only
 	port := c.Port
 	if port == 0 && d.Port == 0 {
 		port = h.Target.Port
