@@ -61,6 +61,7 @@ func (st *stage) container() {
 	for i := range st.plan.Scenarios {
 		st.ownSpec(&st.plan.Scenarios[i])
 	}
+	st.failoverSpecs()
 	if st.Lab == nil && !st.opts.Keep {
 		st.it("goes and leaves nothing behind", st.leavesNothing)
 	}

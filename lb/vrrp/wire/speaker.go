@@ -186,7 +186,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 func (s *Speaker) loop(ctx context.Context) error {
 	runtime.LockOSThread()
 	if err := preferThread(); err != nil {
-		s.report(Report{Time: time.Now(), Text: "VRRP without real-time priority: may be late on a busy machine", Err: err})
+		s.report(Report{Time: time.Now(), Text: "VRRP without a preferred thread: it may be late on a busy machine", Err: err})
 	}
 	s.begin(time.Now())
 	fds := s.pollFDs()
@@ -199,12 +199,13 @@ func (s *Speaker) loop(ctx context.Context) error {
 	return s.end()
 }
 
-// preferThread gives the calling thread a real-time priority (sched(7)): an
-// advertisement that is late by three intervals is a takeover for nothing.
+// preferThread gives the calling thread the least nice value (sched(7)): an
+// advertisement that is late by three intervals is a takeover for nothing. It
+// is no real-time priority: where Go's runtime waits for another of its
+// threads with sched_yield(2), such a thread would keep that one from running.
 func preferThread() error {
-	const resetOnFork = 1 // SCHED_FLAG_RESET_ON_FORK: it is for this thread only
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1, Flags: resetOnFork}
-	return unix.SchedSetAttr(0, attr, 0)
+	const resetOnFork, leastNice = 1, -20 // SCHED_FLAG_RESET_ON_FORK: it is for this thread only
+	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: leastNice, Flags: resetOnFork}, 0)
 }
 
 // begin starts the groups. Whoever isn't active at once takes off what an
