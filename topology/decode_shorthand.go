@@ -205,6 +205,31 @@ func (s *ExpectSpec) decode(d *decoder, n *yaml.Node, path string) {
 	d.fail(n, path, choices(n.Value, words), "found %q", n.Value)
 }
 
+func (s *FaultSpec) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.ScalarNode || isNull(n) {
+		object(d, n, path, s)
+		return
+	}
+	f, err := ParseTimedFault(n.Value)
+	if err != nil {
+		d.fail(n, path, "write it as `ipvslab fault` takes it, with the time in front, or as a mapping", "%v", err)
+		return
+	}
+	*s = FaultSpec{
+		At: Duration(f.At), Do: f.Do, Node: f.Node, Process: f.Process, Interface: f.Interface, With: f.With,
+		Direction: DirectionName(f.Direction), Loss: Percent(f.Loss), Delay: Duration(f.Delay), Jitter: Duration(f.Jitter),
+	}
+}
+
+func (p *Percent) decode(d *decoder, n *yaml.Node, path string) {
+	v, err := parsePercent(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil {
+		d.wrong(n, path, "a percentage from 0% to 100%")
+		return
+	}
+	*p = Percent(v)
+}
+
 func (t *Duration) decode(d *decoder, n *yaml.Node, path string) { *t = Duration(d.duration(n, path)) }
 
 func (v *SysctlValue) decode(d *decoder, n *yaml.Node, path string) {

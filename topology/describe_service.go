@@ -83,6 +83,10 @@ func (d *describer) scenario(s *Scenario) {
 	d.head("scenario %q: from %s to %s", s.Name, s.From, to)
 	t := s.Traffic
 	text := fmt.Sprintf("%d by %s, %d at once, %s each", t.Connections, t.Protocol, t.Concurrency, t.Timeout)
+	if t.Duration > 0 {
+		text = fmt.Sprintf("%s by %s: %d new connections a second, %s each; %d streams with a request every %s",
+			t.Duration, t.Protocol, t.Rate, t.Timeout, t.Streams, t.Every)
+	}
 	if t.Hold {
 		text += ", held open"
 	}
@@ -90,7 +94,14 @@ func (d *describer) scenario(s *Scenario) {
 		text += fmt.Sprintf(", from %v", t.Sources)
 	}
 	d.item("", "traffic", "%s", text)
+	for _, f := range s.Faults {
+		d.item("", "fault", "at %s: %s", f.At, f)
+	}
 	e := s.Expect
+	if t.Duration > 0 {
+		d.item("", "expect", "%s", describeHandover(e.Handover))
+		return
+	}
 	text = e.Outcome
 	if e.Predicted {
 		text += ", as predicted"
@@ -102,4 +113,27 @@ func (d *describer) scenario(s *Scenario) {
 		text += fmt.Sprintf(", %d by %s", e.Counts[id], id)
 	}
 	d.item("", "expect", "%s", text)
+}
+
+func describeHandover(h *Handover) string {
+	if h == nil {
+		return "nothing"
+	}
+	var parts []string
+	add := func(is bool, format string, args ...any) {
+		if is {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
+	}
+	add(h.Gap > 0, "a gap of at most %s", h.Gap)
+	if h.Lost != nil {
+		add(true, "at most %d lost", *h.Lost)
+	}
+	add(h.Streams == "continue", "all streams go on")
+	add(h.Streams == "lost", "all streams are lost")
+	add(h.Active != "", "%s is active in the end", h.Active)
+	if h.TwoActive != nil {
+		add(true, "two are active for at most %s", *h.TwoActive)
+	}
+	return strings.Join(parts, ", ")
 }

@@ -103,6 +103,8 @@ type ScenarioSpec struct {
 	To string `json:"to,omitempty"`
 	// What the client does.
 	Traffic TrafficSpec `json:"traffic,omitzero"`
+	// What goes wrong meanwhile or, with traffic that is counted and not timed, before. All of it is healed at the end.
+	Faults []FaultSpec `json:"faults,omitempty"`
 	// What must be seen.
 	Expect ExpectSpec `json:"expect,omitzero"`
 }
@@ -121,6 +123,14 @@ type TrafficSpec struct {
 	Timeout Duration `json:"timeout,omitempty"`
 	// Source addresses, taken in turn.
 	Sources List[netip.Addr] `json:"sources,omitempty"`
+	// Drive new connections and streams for this time, in place of a number of connections; with one of the keys below, 5s after the last fault unless told otherwise.
+	Duration Duration `json:"duration,omitempty"`
+	// New connections per second; 50 unless told otherwise, 0: none.
+	Rate *int `json:"rate,omitempty" jsonschema:"minimum=0,maximum=10000"`
+	// Streams that are kept open from the beginning to the end; 10 unless told otherwise.
+	Streams *int `json:"streams,omitempty" jsonschema:"minimum=0,maximum=10000"`
+	// Time between two requests of a stream; 20ms unless told otherwise.
+	Every Duration `json:"every,omitempty"`
 }
 
 // ExpectSpec is predicted or an outcome alone, or a mapping. What is not said is not checked.
@@ -133,4 +143,6 @@ type ExpectSpec struct {
 	Counts Ordered[int] `json:"counts,omitempty"`
 	// Of every connection: answered (the default), refused, timeout or reset.
 	Outcome OutcomeName `json:"outcome,omitempty"`
+	// Of traffic that is timed: what clients may notice.
+	Handover *HandoverSpec `json:"handover,omitempty"`
 }

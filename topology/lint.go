@@ -24,6 +24,7 @@ func (p *planner) lint() {
 			p.lintDestination(s, s.sorry)
 		}
 	}
+	p.lintFaults()
 }
 
 func (p *planner) warn(id FailureMode, path, hint, format string, args ...any) {

@@ -247,6 +247,7 @@ type Scenario struct {
 	Service string      `json:"service,omitempty"` // a service's name, or
 	To      string      `json:"to,omitempty"`      // address:port, visited directly
 	Traffic Traffic     `json:"traffic"`
+	Faults  []Fault     `json:"faults,omitempty"` // in order of happening
 	Expect  Expectation `json:"expect"`
 }
 
@@ -258,6 +259,13 @@ type Traffic struct {
 	Hold        bool          `json:"hold,omitempty"`    // keep each open until the last has been opened
 	Timeout     time.Duration `json:"timeout"`           // of one connection
 	Sources     []netip.Addr  `json:"sources,omitempty"` // source addresses, taken in turn
+	// Duration is not zero for timed traffic: streams with a request every so
+	// often, and new connections at a rate. Connections, Concurrency and Hold
+	// have no meaning then.
+	Duration time.Duration `json:"duration,omitempty"`
+	Rate     int           `json:"rate,omitempty"` // new connections per second
+	Streams  int           `json:"streams,omitempty"`
+	Every    time.Duration `json:"every,omitempty"`
 }
 
 // Expectation is what must be seen. Unset fields are not checked.
@@ -272,4 +280,15 @@ type Expectation struct {
 	// Outcome is what happens to every connection: "answered" (the default),
 	// "refused", "timeout" or "reset".
 	Outcome string `json:"outcome"`
+	// Handover is what clients of timed traffic may notice; nil: anything.
+	Handover *Handover `json:"handover,omitempty"`
+}
+
+// Handover bounds what clients notice of faults. Zero and nil are not checked.
+type Handover struct {
+	Gap       time.Duration  `json:"gap,omitempty"`
+	Lost      *int           `json:"lost,omitempty"`
+	Streams   string         `json:"streams,omitempty"` // "continue" or "lost"
+	Active    string         `json:"active,omitempty"`
+	TwoActive *time.Duration `json:"twoActive,omitempty"`
 }

@@ -87,7 +87,9 @@ func writeReference(t *testing.T, out *bytes.Buffer) {
 		{"SyncSpec", "failover.NAME.sync"},
 		{"ScenarioSpec", "scenarios.NAME"},
 		{"TrafficSpec", "scenarios.NAME.traffic"},
+		{"FaultSpec", "scenarios.NAME.faults[]"},
 		{"ExpectSpec", "scenarios.NAME.expect"},
+		{"HandoverSpec", "scenarios.NAME.expect.handover"},
 	} {
 		o, ok := root.Defs[def.name]
 		if !ok {

@@ -24,6 +24,8 @@ func (p *planner) resolveScenarios() {
 		s.From = p.scenarioFrom(path, e.Value.From)
 		svc := p.scenarioTarget(path, &s)
 		s.Traffic = p.scenarioTraffic(path+".traffic", &e.Value.Traffic, svc)
+		s.Faults = p.scenarioFaults(path+".faults", e.Value.Faults)
+		p.timeTraffic(path, &e.Value, &s)
 		s.Expect = p.scenarioExpect(path+".expect", &e.Value.Expect, s, svc)
 		p.plan.Scenarios = append(p.plan.Scenarios, s)
 	}
@@ -126,6 +128,7 @@ func (p *planner) scenarioExpect(path string, x *ExpectSpec, s Scenario, svc *se
 	for i, id := range x.Sequence {
 		p.checkIdentity(path+".sequence["+itoa(i)+"]", id)
 	}
+	out.Handover = p.handover(path+".handover", x.Handover)
 	n := s.Traffic.Connections
 	if len(x.Sequence) > 0 && len(x.Sequence) != n && !p.broken(path) {
 		p.errorf(path+".sequence", "say traffic: "+itoa(len(x.Sequence)), "%d answers for %d connections", len(x.Sequence), n)

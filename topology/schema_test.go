@@ -40,6 +40,7 @@ var patterns = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[NodeFiles]():    anyOf(&jsonschema.Schema{Type: "string"}, &jsonschema.Schema{Type: "object", AdditionalProperties: &jsonschema.Schema{Type: "string"}}),
 	reflect.TypeFor[PortRange]():    anyOf(integer(1, 65535), word(`^[0-9]{1,5} *- *[0-9]{1,5}$`)),
 	reflect.TypeFor[Duration]():     anyOf(integer(0, 1<<31-1), word(`^([0-9.]+(ns|us|µs|ms|s|m|h))+$`)),
+	reflect.TypeFor[Percent]():      anyOf(&jsonschema.Schema{Type: "number", Minimum: "0", Maximum: "100"}, word(`^[0-9.]+%?$`)),
 	reflect.TypeFor[SysctlValue]():  {Extras: map[string]any{"type": []string{"string", "number", "boolean"}}},
 }
 
@@ -103,6 +104,7 @@ func shorthands() map[string][]*jsonschema.Schema {
 		"RealServerSpec":    {integer(0, 65535), null},
 		"GroupDirectorSpec": {integer(1, 254), null},
 		"SyncSpec":          {{Type: "boolean"}, mapper(reflect.TypeFor[SyncName]())},
+		"FaultSpec":         {text},
 		"TrafficSpec":       {integer(1, 1<<31-1)},
 		"ExpectSpec":        {{Type: "string", Enum: []any{"predicted", "answered", "refused", "timeout", "reset"}}},
 	}
