@@ -18,19 +18,23 @@ import (
 
 // ownSpec makes the spec of a scenario of the file's.
 func (st *stage) ownSpec(own *topology.Scenario) {
-	st.it("scenario: "+own.Name, func(ctx ginkgo.SpecContext) {
+	ginkgo.It("scenario: "+own.Name, func(ctx ginkgo.SpecContext) {
 		if own.Service == "" {
 			st.visitAddress(ctx, own)
 			return
 		}
 		for _, s := range st.services {
+			if s.Name == own.Service && own.Traffic.Duration > 0 {
+				st.playTimed(ctx, own, s.to)
+				return
+			}
 			if s.Name == own.Service {
 				s.play(ctx, own)
 				return
 			}
 		}
 		ginkgo.Fail(fmt.Sprintf("scenario %s: there is no service %s", own.Name, own.Service))
-	})
+	}, ginkgo.SpecTimeout(ownTimeout(own)))
 }
 
 // specOfTraffic turns the file's words into the client's.
@@ -57,6 +61,7 @@ func (s *service) play(ctx context.Context, own *topology.Scenario) {
 	if own.Expect.Predicted && s.predictable() {
 		r.model = s.model(have)
 	}
+	s.st.withFaults(ctx, own, s.to)
 	s.st.capture(ctx)
 	r.since = s.st.mark(ctx)
 	spec := specOfTraffic(own.Traffic, s.to)
@@ -147,6 +152,11 @@ func sequence(conns []traffic.Connection) []string {
 func (st *stage) visitAddress(ctx context.Context, own *topology.Scenario) {
 	to, err := netip.ParseAddrPort(own.To)
 	must(err)
+	if own.Traffic.Duration > 0 {
+		st.playTimed(ctx, own, to)
+		return
+	}
+	st.withFaults(ctx, own, to)
 	st.capture(ctx)
 	since := st.mark(ctx)
 	ginkgo.By(fmt.Sprintf("opening %d connections from %s to %s", own.Traffic.Connections, own.From, to))

@@ -106,8 +106,12 @@ func (r Result) figures(b *strings.Builder) {
 		}
 		say("at "+m.At.seconds(), "%s", text)
 	}
-	for _, g := range r.Gaps {
+	shown := r.longestGaps(mostGaps)
+	for _, g := range shown {
 		say("gap", "%s", g)
+	}
+	if n := len(r.Gaps) - len(shown); n > 0 {
+		say("", "and %d shorter ones of %v or more", n, minGap)
 	}
 	if len(r.Gaps) == 0 {
 		say("gap", "none; answers were at most %s apart", r.Gap.Length.millis())
@@ -129,6 +133,18 @@ func (r Result) figures(b *strings.Builder) {
 		say("streams", "%d opened, %d went on, %d broken%s; %d requests, %d lost; the longest wait for an answer %s",
 			s.Opened, s.Continued, s.Broken, listed(s.Ends), s.Requests, s.Lost, s.Longest.millis())
 	}
+}
+
+// mostGaps is how many gaps the summary lists.
+const mostGaps = 5
+
+// longestGaps are the n longest gaps, in order of time.
+func (r Result) longestGaps(n int) []Gap {
+	all := slices.Clone(r.Gaps)
+	slices.SortStableFunc(all, func(a, b Gap) int { return cmp.Compare(b.Length, a.Length) })
+	all = all[:min(n, len(all))]
+	slices.SortFunc(all, func(a, b Gap) int { return cmp.Compare(a.From, b.From) })
+	return all
 }
 
 // String is the gap as the summary says it.

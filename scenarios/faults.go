@@ -1,0 +1,141 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/lab/handover"
+	"github.com/ipvslab/ipvslab/lab/traffic"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+// playTimed plays a scenario's faults while a client keeps streams open and
+// opens connections, and holds what was seen against the file's limits. The
+// service is left as it is: streams live in its connection entries.
+func (st *stage) playTimed(ctx context.Context, own *topology.Scenario, to netip.AddrPort) {
+	before, err := st.lab.Faults()
+	must(err)
+	w := st.watchGroups(ctx)
+	spec := handover.Spec{
+		To: to, Protocol: own.Traffic.Protocol, Streams: own.Traffic.Streams, Every: own.Traffic.Every,
+		Rate: float64(own.Traffic.Rate), Duration: own.Traffic.Duration, Timeout: own.Traffic.Timeout, Sources: own.Traffic.Sources,
+	}
+	if spec.Rate == 0 {
+		spec.Rate = -1
+	}
+	for _, f := range own.Faults {
+		spec.Events = append(spec.Events, handover.Event{At: f.At, Name: f.String(), Do: func(ctx context.Context) error {
+			defer w.refresh()
+			_, err := st.lab.Fault(ctx, f)
+			return err
+		}})
+	}
+	ginkgo.By(fmt.Sprintf("driving %d streams and %d connections a second from %s to %s for %v, with %d faults",
+		own.Traffic.Streams, own.Traffic.Rate, own.From, to, own.Traffic.Duration, len(own.Faults)))
+	res, err := handover.Run(ctx, st.node(own.From).Do, spec)
+	took := assertions.Takeover{Result: res, Tenures: w.stop()}
+	for _, t := range took.Tenures {
+		if t.Split() {
+			note("split brain: %s", t)
+		}
+	}
+	st.mend(ctx, before, to, own)
+	must(err)
+	if own.Expect.Handover != nil {
+		gomega.Expect(took).To(assertions.StayWithin(*own.Expect.Handover))
+	}
+	note("gap %s; new connections: %d of %d answered; streams: %d of %d went on",
+		res.Gap, res.New.Answered, res.New.Opened, res.Streams.Continued, res.Streams.Opened)
+}
+
+// ownTimeout bounds a scenario of the file's: timed traffic takes its time.
+func ownTimeout(own *topology.Scenario) time.Duration {
+	t := specTimeout
+	if own.Traffic.Duration > 0 {
+		t += own.Traffic.Duration + own.Traffic.Timeout
+	}
+	if len(own.Faults) > 0 {
+		t += 2 * mendTimeout
+	}
+	return t
+}
+
+// mendTimeout is for directors to start, to elect one of them, and for real
+// servers to be found again.
+const mendTimeout = 30 * time.Second
+
+// mend undoes what a scenario has done, and waits until its target answers and
+// the directors are as at the beginning: else the next spec would fail for it.
+func (st *stage) mend(ctx context.Context, before []topology.Fault, to netip.AddrPort, own *topology.Scenario) {
+	ginkgo.GinkgoHelper()
+	if len(own.Faults) == 0 {
+		return
+	}
+	ginkgo.By("healing the lab")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTimeout)
+	defer cancel()
+	if _, err := st.lab.HealSince(ctx, before); err != nil {
+		ginkgo.Fail("the lab is not healed: " + err.Error())
+	}
+	if err := poll(ctx, mendTimeout, func() (bool, error) { return st.elected() }); err != nil {
+		ginkgo.Fail("the lab is healed, but its directors are not as they were: " + err.Error())
+	}
+	err := poll(ctx, mendTimeout, func() (bool, error) {
+		res, err := traffic.Run(ctx, st.node(own.From).Do, traffic.Spec{
+			Protocol: own.Traffic.Protocol, To: to, Connections: 2, Timeout: time.Second,
+		})
+		return res.Answered() == 2, err
+	})
+	if err != nil {
+		ginkgo.Fail(fmt.Sprintf("the lab is healed, but %s does not answer: %v", to, err))
+	}
+}
+
+// elected tells whether each group's addresses are where they belong: at its
+// first director, or, where nobody is to preempt, at any one.
+func (st *stage) elected() (bool, error) {
+	for i := range st.plan.Failover {
+		g := &st.plan.Failover[i]
+		var have []string
+		for _, m := range g.Members {
+			has, err := st.holds(g, m.Node)
+			if err != nil {
+				return false, err
+			}
+			if has {
+				have = append(have, m.Node)
+			}
+		}
+		if len(have) != 1 || g.Preempt && have[0] != g.Members[0].Node {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// withFaults has faults happen before counted traffic, and mends them when it is done.
+func (st *stage) withFaults(ctx context.Context, own *topology.Scenario, to netip.AddrPort) {
+	ginkgo.GinkgoHelper()
+	if len(own.Faults) == 0 {
+		return
+	}
+	before, err := st.lab.Faults()
+	must(err)
+	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) })
+	var names []string
+	var errs []error
+	for _, f := range own.Faults {
+		_, err := st.lab.Fault(ctx, f)
+		errs, names = append(errs, err), append(names, f.String())
+	}
+	ginkgo.By("with " + strings.Join(names, ", "))
+	must(errors.Join(errs...))
+}
