@@ -42,7 +42,12 @@ func tableWords(services []lb.Service) string {
 		}
 		var words []string
 		for _, d := range s.Destinations {
-			words = append(words, fmt.Sprintf("%d:%d", d.Addr.As4()[3], d.Weight))
+			host := d.Addr.AsSlice()
+			last := int(host[len(host)-1])
+			if d.Addr.Is6() {
+				last = last>>4*10 + last&15 // written as a decimal
+			}
+			words = append(words, fmt.Sprintf("%d:%d", last, d.Weight))
 		}
 		slices.Sort(words)
 		lines = append(lines, fmt.Sprintf("%d: %s", s.Port, strings.Join(words, " ")))
@@ -74,7 +79,9 @@ func TestChecks(t *testing.T) {
 				return line + "\n"
 			}
 			l := up(t, p, lab.Options{})
-			all := "53: 13:1\n" + atVIP("54: 11:1") + "80: 13:1\n81: 11:1 12:1\n82: 11:1 12:1"
+			all := "53: 13:1\n" + atVIP("54: 11:1") + "80: 13:1\n81: 11:1 12:1\n82: 11:1 12:1\n" +
+				"91: 11:1 12:1\n92: 11:1 12:1\n93: 13:1\n94: 11:1 12:1"
+			rs1 := "\n91: 11:1\n92: 11:1"
 			expectTable(t, l, "all up", all)
 			ctx := t.Context()
 			must := func(err error) {
@@ -84,10 +91,10 @@ func TestChecks(t *testing.T) {
 				}
 			}
 			must(l.StopResponder(ctx, "rs2", "", 0))
-			expectTable(t, l, "rs2 down", "53: 13:1\n"+atVIP("54: 11:1")+"80: 13:1\n81: 11:1 12:0\n82: 11:1")
+			expectTable(t, l, "rs2 down", "53: 13:1\n"+atVIP("54: 11:1")+"80: 13:1\n81: 11:1 12:0\n82: 11:1"+rs1+"\n93: 13:1\n94: 11:1")
 			must(l.StopResponder(ctx, "rs3", "", 0))
 			must(l.StopResponder(ctx, "rs1", "udp", 0))
-			expectTable(t, l, "rs3 and one at the VIP down too", "53: \n"+atVIP("54: ")+"80: 19:1\n81: 11:1 12:0\n82: 11:1")
+			expectTable(t, l, "rs3 and one at the VIP down too", "53: \n"+atVIP("54: ")+"80: 19:1\n81: 11:1 12:0\n82: 11:1"+rs1+"\n93: \n94: 11:1")
 			must(l.StartResponder(ctx, "rs2", "", 0))
 			must(l.StartResponder(ctx, "rs3", "", 0))
 			must(l.StartResponder(ctx, "rs1", "udp", 0))

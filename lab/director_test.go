@@ -90,12 +90,18 @@ func TestDirectors(t *testing.T) {
 		{"keepalived", "keepalived", "web: {", true},
 		{"keepalived-checks", "keepalived", checked, true},
 		{"ipvsadm", "ipvsadm", "web: {", false},
+		{"ipvsadm-original", "{kind: ipvsadm, program: ipvsadm}", "web: {", false},
 		{"command", "{kind: command, argv: [sh, -c, 'ipvsadm-restore <$IPVSLAB_RULES && exec sleep 1000']}", "web: {", true},
 	}
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			if strings.HasPrefix(k.name, "keepalived") {
 				needKeepalived(t)
+			}
+			if k.name == "ipvsadm-original" {
+				if _, err := exec.LookPath("ipvsadm"); err != nil {
+					t.Skip(err)
+				}
 			}
 			dir := stateRoot(t)
 			p := directed(t, k.name, "web: {", k.service, "nodes:\n", "director: "+k.director+"\nnodes:\n")

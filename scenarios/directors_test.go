@@ -21,15 +21,33 @@ func otherDirectors(t *testing.T) []scenarios.Target {
 	}
 	files := []string{"article"}
 	if !testing.Short() {
-		files = append(files, "dr", "tun", "ipv6", "minimal", "three-directors")
+		files = append(files, "failover", "dr", "tun", "ipv6", "minimal", "three-directors")
 	}
 	var targets []scenarios.Target
 	for _, file := range files {
 		for _, kind := range kinds {
+			if file == "failover" && kind == "ipvsadm" {
+				continue // rules take nothing over: see TestRulesTakeNothingOver
+			}
 			targets = append(targets, scenarios.Target{Plan: withDirector(t, "../examples/"+file+".yaml", kind, file+"-"+kind)})
 		}
 	}
 	return targets
+}
+
+// TestRulesTakeNothingOver: a file that asks for it is refused, with the reason.
+func TestRulesTakeNothingOver(t *testing.T) {
+	data, err := os.ReadFile("../examples/failover.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := topology.Parse("failover.yaml", []byte(strings.Replace(string(data), "\nnetworks:", "\ndirector: ipvsadm\nnetworks:", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, problems := file.Plan(topology.Options{}); plan != nil || !strings.Contains(problems.Error(), "takes nothing over") {
+		t.Errorf("got %v", problems)
+	}
 }
 
 // withDirector is a topology with another kind of director.

@@ -120,9 +120,11 @@ const FirstMark = 'L'<<24 | 'B'<<16
 func Carries(k lb.Key) bool { return k.FWMark&^0xffff == FirstMark }
 
 // seenAtVIP tells whether a server's check is to go to the VIP. A command does
-// what it likes.
+// what it likes. Through a tunnel of the other family there is no telling which
+// of the director's addresses the server can answer: it is asked at its own.
 func (s *service) seenAtVIP(d lb.Destination) bool {
-	return s.Check != nil && s.Check.Kind != Command && s.Target.Addr.IsValid() && (d.Forward == lb.DR || d.Forward == lb.TUN)
+	return s.Check != nil && s.Check.Kind != Command && s.Target.Addr.IsValid() &&
+		(d.Forward == lb.DR || d.Forward == lb.TUN) && d.Addr.Is4() == s.Target.Addr.Is4()
 }
 
 // carrier is the service that takes the checks of one server to it.

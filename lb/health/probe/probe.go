@@ -24,7 +24,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/health"
 	"golang.org/x/sys/unix"
 )
@@ -80,7 +79,7 @@ func (p Prober) dial(ctx context.Context, network string, what health.Probe) (co
 	d := net.Dialer{FallbackDelay: -1}
 	to := netip.AddrPortFrom(what.Address.Addr, what.Address.Port)
 	if what.Mark != 0 {
-		from, err := p.source(what.Server.DestKey, what.Address.Addr)
+		from, err := p.source(what.Server.Addr)
 		if err != nil {
 			return nil, err
 		}
@@ -99,11 +98,7 @@ func (p Prober) dial(ctx context.Context, network string, what health.Probe) (co
 
 // source is the director's own address for what it sends to a server. The
 // kernel would take the VIP itself, which the server takes for its own.
-func (p Prober) source(server lb.DestKey, vip netip.Addr) (from netip.Addr, err error) {
-	to := server.Addr
-	if to.Is4() != vip.Is4() { // an encapsulated check has the VIP's family
-		return netip.Addr{}, nil
-	}
+func (p Prober) source(to netip.Addr) (from netip.Addr, err error) {
 	err = p.enter(func() error {
 		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 9))) // sends nothing
 		if err != nil {
@@ -117,10 +112,7 @@ func (p Prober) source(server lb.DestKey, vip netip.Addr) (from netip.Addr, err 
 
 func local(network string, from netip.Addr) net.Addr {
 	at := netip.AddrPortFrom(from, 0)
-	switch {
-	case !from.IsValid():
-		return nil
-	case network == "udp":
+	if network == "udp" {
 		return net.UDPAddrFromAddrPort(at)
 	}
 	return net.TCPAddrFromAddrPort(at)
