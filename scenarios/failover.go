@@ -24,8 +24,8 @@ func (st *stage) failoverSpecs() {
 		if !g.spoken() {
 			continue
 		}
-		st.it(fmt.Sprintf("group %s: its preferred director has the addresses", g.Name), func(ctx ginkgo.SpecContext) {
-			g.awaitHolder(ctx, g.member(0))
+		st.it(fmt.Sprintf("group %s: one director has the addresses", g.Name), func(ctx ginkgo.SpecContext) {
+			g.awaitHolder(ctx, g.best())
 			g.serves(ctx)
 		})
 		if st.Lab != nil {
@@ -42,8 +42,6 @@ type takeover struct {
 	st *stage
 }
 
-func (g *takeover) member(i int) string { return g.Members[i].Node }
-
 func (g *takeover) spoken() bool {
 	return !slices.ContainsFunc(g.Members, func(m topology.GroupMember) bool {
 		d := g.st.plan.DirectorOf(m.Node)
@@ -51,34 +49,46 @@ func (g *takeover) spoken() bool {
 	})
 }
 
-// stop is a clean hand-over, and preemption.
+// best are the directors of which one must have the addresses while these are
+// out of the game: the most preferred of the others if it takes them from
+// whoever has them, else any.
+func (g *takeover) best(out ...string) []string {
+	var left []string
+	for _, m := range g.Members {
+		if !slices.Contains(out, m.Node) {
+			left = append(left, m.Node)
+		}
+	}
+	if g.Preempt {
+		left = left[:1]
+	}
+	return left
+}
+
+// stop is a clean hand-over, and preemption or none.
 func (g *takeover) stop(ctx ginkgo.SpecContext) {
-	first, second := g.member(0), g.member(1)
 	ginkgo.DeferCleanup(g.heal)
-	g.awaitHolder(ctx, first)
+	first := g.awaitHolder(ctx, g.best())
 	g.fault(ctx, topology.Fault{Do: topology.FaultStop, Node: first})
-	g.awaitHolder(ctx, second)
+	second := g.awaitHolder(ctx, g.best(first))
 	g.serves(ctx)
 	g.fault(ctx, topology.Fault{Do: topology.FaultRestart, Node: first})
+	want := []string{second}
 	if g.Preempt {
-		g.awaitHolder(ctx, first)
-		g.serves(ctx)
-		return
+		want = []string{first}
 	}
-	g.fault(ctx, topology.Fault{Do: topology.FaultStop, Node: second})
-	g.awaitHolder(ctx, first)
+	g.awaitHolder(ctx, want)
 	g.serves(ctx)
 }
 
 // die kills the director and pulls its cables, as if the machine were gone: its
 // kernel keeps the addresses, and nobody can see them.
 func (g *takeover) die(ctx ginkgo.SpecContext) {
-	first, second := g.member(0), g.member(1)
 	ginkgo.DeferCleanup(g.heal)
-	g.awaitHolder(ctx, first)
+	first := g.awaitHolder(ctx, g.best())
 	g.fault(ctx, topology.Fault{Do: topology.FaultKill, Node: first})
 	g.fault(ctx, topology.Fault{Do: topology.FaultLinkDown, Node: first})
-	g.awaitHolder(ctx, second, first)
+	g.awaitHolder(ctx, g.best(first), first)
 	g.serves(ctx)
 }
 
@@ -90,54 +100,72 @@ func (g *takeover) fault(ctx context.Context, f topology.Fault) {
 	must(err)
 }
 
-// heal makes everything right again; the group is then where it was.
+// heal makes everything right again.
 func (g *takeover) heal(ctx ginkgo.SpecContext) {
 	_, err := g.st.lab.Heal(ctx)
 	must(err)
-	if g.Preempt {
-		g.awaitHolder(ctx, g.member(0))
-	}
+	g.awaitHolder(ctx, g.best())
 }
 
 // electionSlack is what an election may take beside the protocol's timers.
 const electionSlack = 10 * time.Second
 
-// awaitHolder waits until one director has all of the group's addresses and no
-// other any; of those not counted that is not asked.
-func (g *takeover) awaitHolder(ctx context.Context, want string, notCounted ...string) {
+// awaitHolder waits until one of the directors given has all of the group's
+// addresses and no other has any, and returns it. Those not counted are not asked.
+func (g *takeover) awaitHolder(ctx context.Context, want []string, notCounted ...string) (holder string) {
 	ginkgo.GinkgoHelper()
 	within := 8*g.Interval + g.PreemptDelay + electionSlack
-	gomega.Eventually(ctx, func() (string, error) { return g.misplaced(want, notCounted) }).
-		WithTimeout(within).WithPolling(10*time.Millisecond).
-		Should(gomega.BeEmpty(), func() string {
-			return fmt.Sprintf("all addresses of group %s must be on director %s within %s", g.Name, want, within)
-		})
+	gomega.Eventually(ctx, func() (wrong string, err error) {
+		holder, wrong, err = g.holder(want, notCounted)
+		return wrong, err
+	}).WithTimeout(within).WithPolling(10*time.Millisecond).Should(gomega.BeEmpty(), func() string {
+		return fmt.Sprintf("all addresses of group %s must be on %s, and on it alone, within %s", g.Name, strings.Join(want, " or "), within)
+	})
+	return holder
 }
 
-// misplaced says where the addresses are if they are not where they should be.
-func (g *takeover) misplaced(want string, notCounted []string) (string, error) {
-	var wrong []string
+// holder is the director that has addresses, or says what is wrong with where they are.
+func (g *takeover) holder(want, notCounted []string) (holder, wrong string, err error) {
+	var faults []string
 	for i, m := range g.Members {
 		if slices.Contains(notCounted, m.Node) {
 			continue
 		}
-		state, err := readNode(g.st.node(m.Node))
-		if err != nil {
-			return "", err
+		has, lacks, err := g.floating(i)
+		switch {
+		case err != nil:
+			return "", "", err
+		case len(has) == 0:
+			continue
+		case holder != "" || !slices.Contains(want, m.Node):
+			faults = append(faults, fmt.Sprintf("director %s has %v", m.Node, has))
+		case len(lacks) > 0:
+			faults = append(faults, fmt.Sprintf("director %s has %v and lacks %v", m.Node, has, lacks))
 		}
-		for _, r := range g.Routers {
-			for _, a := range r.Addresses {
-				is := slices.Contains(state.addrs[r.Ends[i].Interface], netip.PrefixFrom(a.Addr, a.Addr.BitLen()))
-				switch {
-				case is && m.Node != want:
-					wrong = append(wrong, fmt.Sprintf("director %s has %s on %s", m.Node, a.Addr, r.Ends[i].Interface))
-				case !is && m.Node == want:
-					wrong = append(wrong, fmt.Sprintf("director %s does not have %s on %s", m.Node, a.Addr, r.Ends[i].Interface))
-				}
+		holder = m.Node
+	}
+	if holder == "" {
+		faults = append(faults, "no director has any")
+	}
+	return holder, strings.Join(faults, "; "), nil
+}
+
+// floating are which of the group's addresses a member has, and which not.
+func (g *takeover) floating(i int) (has, lacks []netip.Addr, err error) {
+	state, err := readNode(g.st.node(g.Members[i].Node))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range g.Routers {
+		for _, a := range r.Addresses {
+			if slices.Contains(state.addrs[r.Ends[i].Interface], netip.PrefixFrom(a.Addr, a.Addr.BitLen())) {
+				has = append(has, a.Addr)
+			} else {
+				lacks = append(lacks, a.Addr)
 			}
 		}
 	}
-	return strings.Join(wrong, "; "), nil
+	return has, lacks, nil
 }
 
 // serves visits the group's services: each connection is answered.
