@@ -153,6 +153,27 @@ type Tunnel struct {
 	Flags uint16     `json:"flags,omitempty"` // IP_VS_TUNNEL_ENCAP_FLAG_*
 }
 
+// String is the encapsulation in words, such as "gue to port 6080 with checksum".
+func (t Tunnel) String() string {
+	text := map[TunnelType]string{IPIP: "ipip", GUE: "gue", GRE: "gre"}[t.Type]
+	if text == "" {
+		text = fmt.Sprintf("TunnelType(%d)", t.Type)
+	}
+	if t.Port != 0 {
+		text += fmt.Sprintf(" to port %d", t.Port)
+	}
+	switch t.Flags {
+	case 0:
+	case 1:
+		text += " with checksum"
+	case 2:
+		text += " with remote checksum"
+	default:
+		text += fmt.Sprintf(" with flags %#x", t.Flags)
+	}
+	return text
+}
+
 // DestKey identifies a destination within its service; it is comparable.
 type DestKey struct {
 	Addr netip.Addr `json:"addr"`

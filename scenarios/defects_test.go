@@ -25,6 +25,7 @@ func healthy() []defect {
 		{name: "healthy dr", lab: "dr"},
 		{name: "healthy tun", lab: "tun"},
 		{name: "healthy mark", lab: "mark"},
+		{name: "healthy gre", lab: "gre"},
 		{
 			// The order decides who is first in turn, and is not planned: the
 			// model has to follow it.
@@ -168,6 +169,17 @@ func natDefects() []defect {
 			says: []string{"expected net.ipv4.vs.drop_packet = 0 in node director, it is 3"},
 		},
 		{
+			name: "director keeps to old connections", lab: "nat",
+			plant: func(s site) error { return s.sysctl("director", "net.ipv4.vs.conn_reuse_mode", "0") },
+			says:  []string{"expected net.ipv4.vs.conn_reuse_mode = 1 in node director, it is 0"},
+		},
+		{
+			name: "statistics that stand still", lab: "nat",
+			plant: func(s site) error { return s.sysctl("director", "net.ipv4.vs.run_estimation", "0") },
+			focus: []string{"one by one", "statistics"},
+			says:  []string{"when its 12 visits had been counted, 12;", "the statistics lag behind the live totals by "},
+		},
+		{
 			name: "responder stopped", lab: "nat",
 			plant: func(s site) error { return s.StopResponder(s.ctx, "rs2", traffic.HTTP, 80) },
 			says:  []string{"rs2's http responder at 10.1.0.12:80", "had sent it on to 10.1.0.12:80: does that one listen?"},
@@ -270,6 +282,23 @@ func tunDefects() []defect {
 			says: []string{"node rs1 is not as planned:\ninterface inside: MTU is 1500, planned 1600", "packets that fill the MTU are lost"},
 		},
 		{
+			name: "a tunnel that takes no checksums", lab: "gre",
+			build: func(p *topology.Plan) { tunnelOf(p, "rs2", topology.GREIface).Checksum = false },
+			says:  []string{"the director sent connections on that rs2 did not accept", "got no answer: timeout"},
+		},
+		{
+			name: "another kind of tunnel", lab: "gre",
+			plant: func(s site) error {
+				return s.edit("rs1", func(d *lb.Destination) { d.Tunnel = lb.Tunnel{} })
+			},
+			says: []string{"real server 10.0.0.11:80: tunnel is ipip, planned is gre"},
+		},
+		{
+			name: "another port for GUE", lab: "gre",
+			build: func(p *topology.Plan) { tunnelOf(p, "rs2", topology.GUEIface).Port = 6081 },
+			says:  []string{"the director sent connections on that rs2 did not accept"},
+		},
+		{
 			name: "packets not marked", lab: "mark",
 			build: func(p *topology.Plan) { p.Services[0].Marks = nil },
 			says:  []string{"port 8000 carries the mark 7"},
@@ -322,6 +351,12 @@ func witnessDefects() []defect {
 			spares: []string{"right counts", "right sequence"},
 		},
 	}
+}
+
+// tunnelOf is a node's tunnel of a kind.
+func tunnelOf(p *topology.Plan, node string, kind topology.InterfaceKind) *topology.Interface {
+	n := &p.Nodes[slices.IndexFunc(p.Nodes, func(n topology.Node) bool { return n.Name == node })]
+	return &n.Interfaces[slices.IndexFunc(n.Interfaces, func(i topology.Interface) bool { return i.Kind == kind })]
 }
 
 // listenOn binds a node's responders of a protocol to certain addresses.

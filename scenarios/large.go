@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2"
@@ -25,23 +26,29 @@ func (s *service) large(ctx context.Context) {
 	set := s.st.capture(ctx)
 	n := min(s.visits(), mostLarge)
 	ginkgo.By(fmt.Sprintf("%d requests of %d bytes for answers of %d bytes, from %s to %s", n, largeRequest, largeAnswer, s.from, s.to))
-	res, err := traffic.Run(ctx, s.st.node(s.from).Do, traffic.Spec{
-		Protocol: s.protocol, To: s.to, Connections: n, Timeout: visitTimeout,
+	session := s.st.session(s.from, traffic.Spec{
+		Protocol: s.protocol, To: s.to, Timeout: visitTimeout,
 		Path: fmt.Sprintf("/bytes?n=%d&of=%s", largeAnswer, strings.Repeat("x", largeRequest)),
 	})
-	must(err)
-	for _, c := range res.Connections {
+	for range n {
+		conns, err := session.Open(ctx, 1)
+		must(err)
+		c := conns[0]
 		if c.Outcome == traffic.Answered || c.Outcome == traffic.Refused { // by thresholds
 			continue
 		}
 		f := flow{client: c.Source, set: set}
-		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s got no answer: %s %s; packets that fill the MTU are lost. The largest of the connection were, hop by hop:%s",
-			c.Source, s.to, c.Outcome, c.Kind, largest(f.mine())))
+		why := "packets that fill the MTU are lost"
+		if !slices.ContainsFunc(f.mine(), func(p capture.Packet) bool { return p.Node == s.from && p.Direction == capture.Out && p.Payload > 0 }) {
+			why = "it did not come to size, the connection was never made"
+		}
+		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s got no answer: %s %s; %s. The largest packets of the connection were, hop by hop:%s",
+			c.Source, s.to, c.Outcome, c.Kind, why, largest(f.mine())))
 	}
 	for _, p := range set.Find(func(p capture.Packet) bool { return p.Node == s.from && p.Direction == capture.In && p.MTU > 0 }) {
 		ginkgo.By("the client was told of a smaller MTU: " + p.Summary())
 	}
-	if res.Answered() == 0 {
+	if res := session.Result(); res.Answered() == 0 {
 		ginkgo.Fail(fmt.Sprintf("none of %d large requests to %s was answered: %v %v", n, s.to, res.Outcomes, res.Errors))
 	}
 }

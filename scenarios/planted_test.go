@@ -30,6 +30,8 @@ type defect struct {
 	says []string
 	// fails and spares are in the names of specs that must fail, and that must not.
 	fails, spares []string
+	// focus names the specs that the defect has to pass through, if not the brief ones.
+	focus []string
 }
 
 // harmless tells a healthy lab.
@@ -86,8 +88,8 @@ func testPlanted(name, file string) (bool, error) {
 	}
 	defer os.RemoveAll(evidence)
 	o := scenarios.Options{JSON: true, Artifacts: evidence}
-	if os.Getenv(plantedBrief) != "" {
-		o.Focus = brief
+	if focus := os.Getenv(plantedBrief); focus != "" {
+		o.Focus = strings.Split(focus, ";")
 	}
 	return scenarios.Run(context.Background(), []scenarios.Target{target}, o)
 }
@@ -132,7 +134,11 @@ func runSuite(ctx context.Context, d defect, name string) (o outcome) {
 	}
 	env := []string{plantedLab + "=" + name, plantedFile + "=" + file}
 	if !d.harmless() {
-		env = append(env, plantedBrief+"=1")
+		focus := d.focus
+		if focus == nil {
+			focus = brief
+		}
+		env = append(env, plantedBrief+"="+strings.Join(focus, ";"))
 	}
 	return inProcess(ctx, env)
 }
