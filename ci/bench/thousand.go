@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,15 +46,6 @@ func measureThousand(ctx context.Context, o options) (findings, error) {
 	plan, _, err := topology.Open(filepath.Join(testdata, "thousand.yaml"), "")
 	if err != nil {
 		return findings{}, err
-	}
-	before := namespaces()
-	settled := func(run func(context.Context) (time.Duration, error)) func(context.Context) (time.Duration, error) {
-		return func(ctx context.Context) (time.Duration, error) {
-			if err := settle(ctx, before); err != nil {
-				return 0, err
-			}
-			return run(ctx)
-		}
 	}
 	timings := race(ctx, or(o.rounds, 5), []contender{
 		{thousandUp, settled(func(ctx context.Context) (time.Duration, error) { return upOnly(ctx, plan) })},
@@ -122,44 +112,4 @@ func unshareNamed(n int) (took time.Duration, err error) {
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }() // with all the mounts on it
 	return unshare(n, dir)
-}
-
-// namespaces is how many there are in the kernel's slab, those included that it
-// is still cleaning up (slabinfo(5)); negative where that can't be read.
-func namespaces() int {
-	data, err := os.ReadFile("/proc/slabinfo")
-	if err != nil {
-		return -1
-	}
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "net_namespace" {
-			if n, err := strconv.Atoi(f[1]); err == nil {
-				return n
-			}
-		}
-	}
-	return -1
-}
-
-// settle waits until the kernel has cleaned up what it is to: it does that in
-// the background, with the lock that making namespaces needs as well.
-func settle(ctx context.Context, before int) error {
-	const slack = 30 // others make some too, and the slab counts roughly
-	if before < 0 {
-		return nil
-	}
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for namespaces() > before+slack {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			return fmt.Errorf("wait for the kernel to clean up namespaces: %d are left of a minute ago, there were %d at the start", namespaces(), before)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }
