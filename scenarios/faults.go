@@ -23,6 +23,7 @@ import (
 func (st *stage) playTimed(ctx context.Context, own *topology.Scenario, to netip.AddrPort) {
 	before, err := st.lab.Faults()
 	must(err)
+	st.mendLater(before, to, own)
 	w := st.watchGroups(ctx)
 	spec := handover.Spec{
 		To: to, Protocol: own.Traffic.Protocol, Streams: own.Traffic.Streams, Every: own.Traffic.Every,
@@ -47,13 +48,12 @@ func (st *stage) playTimed(ctx context.Context, own *topology.Scenario, to netip
 			note("split brain: %s", t)
 		}
 	}
-	st.mend(ctx, before, to, own)
 	must(err)
+	note("gap %s; new connections: %d of %d answered; streams: %d of %d went on",
+		res.Gap, res.New.Answered, res.New.Opened, res.Streams.Continued, res.Streams.Opened)
 	if own.Expect.Handover != nil {
 		gomega.Expect(took).To(assertions.StayWithin(*own.Expect.Handover))
 	}
-	note("gap %s; new connections: %d of %d answered; streams: %d of %d went on",
-		res.Gap, res.New.Answered, res.New.Opened, res.Streams.Continued, res.Streams.Opened)
 }
 
 // ownTimeout bounds a scenario of the file's: timed traffic takes its time.
@@ -62,9 +62,6 @@ func ownTimeout(own *topology.Scenario) time.Duration {
 	if own.Traffic.Duration > 0 {
 		t += own.Traffic.Duration + own.Traffic.Timeout
 	}
-	if len(own.Faults) > 0 {
-		t += 2 * mendTimeout
-	}
 	return t
 }
 
@@ -72,20 +69,25 @@ func ownTimeout(own *topology.Scenario) time.Duration {
 // servers to be found again.
 const mendTimeout = 30 * time.Second
 
+// mendLater undoes a scenario's faults when its spec has ended, however it has.
+func (st *stage) mendLater(before []topology.Fault, to netip.AddrPort, own *topology.Scenario) {
+	if len(own.Faults) > 0 {
+		ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) }, ginkgo.NodeTimeout(4*mendTimeout))
+	}
+}
+
 // mend undoes what a scenario has done, and waits until its target answers and
 // the directors are as at the beginning: else the next spec would fail for it.
 func (st *stage) mend(ctx context.Context, before []topology.Fault, to netip.AddrPort, own *topology.Scenario) {
 	ginkgo.GinkgoHelper()
-	if len(own.Faults) == 0 {
-		return
-	}
 	ginkgo.By("healing the lab")
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTimeout)
-	defer cancel()
 	if _, err := st.lab.HealSince(ctx, before); err != nil {
 		ginkgo.Fail("the lab is not healed: " + err.Error())
 	}
-	if err := poll(ctx, mendTimeout, func() (bool, error) { return st.elected() }); err != nil {
+	if len(before) > 0 {
+		return // something is wrong with the lab for other reasons
+	}
+	if err := poll(ctx, mendTimeout, st.elected); err != nil {
 		ginkgo.Fail("the lab is healed, but its directors are not as they were: " + err.Error())
 	}
 	err := poll(ctx, mendTimeout, func() (bool, error) {
@@ -129,7 +131,7 @@ func (st *stage) withFaults(ctx context.Context, own *topology.Scenario, to neti
 	}
 	before, err := st.lab.Faults()
 	must(err)
-	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) })
+	st.mendLater(before, to, own)
 	var names []string
 	var errs []error
 	for _, f := range own.Faults {
