@@ -96,6 +96,9 @@ func examine(ctx context.Context, o options, k kernel) row {
 		return out
 	}
 	for _, j := range jobs(o) {
+		if ctx.Err() != nil {
+			break
+		}
 		if !k.emulated() || j.emulated || o.full {
 			out.results = append(out.results, j.run(ctx, o, k))
 		} else {

@@ -160,6 +160,9 @@ func (c *conn) answered(l *loop) {
 		}
 	}
 	c.state = stateClosing
+	if l.spec.Protocol == HTTP {
+		c.awaitEOF(l) // a server that ends with its answer mostly has: spares a turn of the loop
+	}
 }
 
 func (c *conn) awaitEOF(l *loop) {
