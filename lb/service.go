@@ -188,7 +188,7 @@ type Destination struct {
 	DestKey
 	Forward  Forward  `json:"forward"`
 	Weight   int32    `json:"weight"`
-	Upper    uint32   `json:"upper,omitempty"` // connection thresholds; zero: none
+	Upper    uint32   `json:"upper,omitempty"` // connection thresholds; zero: none; more than 1<<31-1 is refused since Linux 6.1.183
 	Lower    uint32   `json:"lower,omitempty"`
 	Tunnel   Tunnel   `json:"tunnel,omitzero"`
 	Counters Counters `json:"counters,omitzero"` // read from a kernel; ignored when written

@@ -20,22 +20,22 @@ import (
 
 // kernel is a column of the report.
 type kernel struct {
-	name    string
-	image   image.Kernel
-	missing string // why there is none
+	Name    string       `json:"name"`
+	Image   image.Kernel `json:"image"`
+	Missing string       `json:"missing,omitempty"` // why there is none
 }
 
 // emulated: QEMU translates instructions where KVM is not to be had; either
 // way its part of the suite is the smaller one.
-func (k kernel) emulated() bool { return k.image.Launcher == image.QEMU }
+func (k kernel) emulated() bool { return k.Image.Launcher == image.QEMU }
 
 // atHand are the kernels to examine; one that can't be got is among them.
 func atHand(ctx context.Context, o options) ([]kernel, error) {
 	var out []kernel
 	add := func(name string, k image.Kernel, err error) {
-		one := kernel{name: name, image: k}
+		one := kernel{Name: name, Image: k}
 		if err != nil {
-			one.missing = err.Error()
+			one.Missing = err.Error()
 		}
 		out = append(out, one)
 	}

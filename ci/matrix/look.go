@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,10 +22,12 @@ import (
 
 // facts are what a kernel shows of itself, from the inside.
 type facts struct {
-	Report  probe.Report      `json:"report"`
-	Variant oracle.Variant    `json:"variant"`
-	Unknown string            `json:"unknown,omitempty"` // why the rules could not be found out
-	Sysctls map[string]string `json:"sysctls"`           // below net, with the defaults of a new namespace
+	Report  probe.Report   `json:"report"`
+	Variant oracle.Variant `json:"variant"`
+	Unknown string         `json:"unknown,omitempty"` // why the rules could not be found out
+	// MostUpper is the largest upper threshold that the kernel takes of those tried.
+	MostUpper uint32            `json:"mostUpper"`
+	Sysctls   map[string]string `json:"sysctls"` // below net, with the defaults of a new namespace
 }
 
 // sysctlRoots are whose settings are compared.
@@ -48,6 +51,11 @@ func (f *facts) rules(ctx context.Context) error {
 	defer p.Close()
 	if f.Variant, err = oracle.Detect(p); err != nil {
 		return err
+	}
+	for _, upper := range []uint32{math.MaxInt32, math.MaxUint32} {
+		if p.Set(lb.Destination{DestKey: p.Dests()[0], Weight: 1, Upper: upper}) == nil {
+			f.MostUpper = upper
+		}
 	}
 	d, err := director.Open()
 	if err != nil {
@@ -98,7 +106,7 @@ func lookInside(ctx context.Context, o options, k kernel) (f facts, err error) {
 
 // guest is a command in a kernel.
 func guest(ctx context.Context, o options, k kernel, argv ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, o.binary, append([]string{"--kernel", k.image.Path, "kernel", "exec", "--"}, argv...)...)
+	cmd := exec.CommandContext(ctx, o.binary, append([]string{"--kernel", k.Image.Path, "kernel", "exec", "--"}, argv...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd

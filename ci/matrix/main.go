@@ -24,6 +24,7 @@ type options struct {
 	fetch    bool
 	full     bool
 	only     string
+	seen     string   // file of what was seen in earlier runs
 	kernels  []string // by path
 	showOnly bool
 }
@@ -37,7 +38,8 @@ func main() {
 	flag.BoolVar(&o.build, "build", true, "build user-mode Linux 6.12 if it is not there (minutes)")
 	flag.BoolVar(&o.fetch, "fetch", true, "fetch packaged kernels that are not there (hundreds of MB)")
 	flag.BoolVar(&o.full, "full", false, "run all of the suite under QEMU too")
-	flag.StringVar(&o.only, "only", "", "take only kernels whose name contains this")
+	flag.StringVar(&o.only, "only", "", "examine only kernels whose name contains this; of others the report says what was seen before")
+	flag.StringVar(&o.seen, "seen", "bin/matrix.json", "file that keeps what was seen, for -only")
 	flag.BoolVar(&o.showOnly, "facts", false, "find out what the kernels can do, but run no tests")
 	flag.BoolVar(&inside, "inside", false, "look at the running kernel; for this program's own use")
 	flag.Parse()
@@ -62,18 +64,30 @@ func run(ctx context.Context, o options, inside bool) error {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return fmt.Errorf("find %s: %w", o.binary, err)
 	}
-	r := report{date: time.Now().UTC(), picks: o.picks}
+	seen, err := seenBefore(o.seen)
+	if err != nil {
+		return err
+	}
+	r := report{}
 	failed := false
 	for _, k := range kernels {
-		if !strings.Contains(k.name, o.only) {
-			continue
+		row, before := seen[k.Name]
+		if strings.Contains(k.Name, o.only) {
+			row, before = examine(ctx, o, k), true
+			row.Date = time.Now().UTC().Format(time.DateOnly)
 		}
-		row := examine(ctx, o, k)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if !before {
+			continue
+		}
 		failed = failed || row.failed()
 		r.rows = append(r.rows, row)
+		seen[k.Name] = row
+		if err := remember(o.seen, seen); err != nil {
+			return err
+		}
 	}
 	if err := r.write(o.out); err != nil {
 		return err
@@ -84,15 +98,45 @@ func run(ctx context.Context, o options, inside bool) error {
 	return nil
 }
 
+// seenBefore are the rows of earlier runs, by the kernel's name.
+func seenBefore(path string) (map[string]row, error) {
+	seen := map[string]row{}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return seen, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &seen)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what was seen before: %w", err)
+	}
+	return seen, nil
+}
+
+func remember(path string, seen map[string]row) error {
+	data, err := json.MarshalIndent(seen, "", "\t")
+	if err == nil {
+		err = os.WriteFile(path, data, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("keep what was seen: %w", err)
+	}
+	return nil
+}
+
 // examine finds out what a kernel can do, and runs the suite in it.
 func examine(ctx context.Context, o options, k kernel) row {
-	fmt.Fprintln(os.Stderr, "matrix:", k.name)
-	out := row{kernel: k}
-	if k.missing != "" {
+	fmt.Fprintln(os.Stderr, "matrix:", k.Name)
+	out := row{Kernel: k}
+	if k.Missing != "" {
 		return out
 	}
-	out.facts, out.bootError = lookInside(ctx, o, k)
-	if out.bootError != nil || o.showOnly {
+	var err error
+	if out.Facts, err = lookInside(ctx, o, k); err != nil {
+		out.BootError = err.Error()
+	}
+	if err != nil || o.showOnly {
 		return out
 	}
 	for _, j := range jobs(o) {
@@ -100,9 +144,9 @@ func examine(ctx context.Context, o options, k kernel) row {
 			break
 		}
 		if !k.emulated() || j.emulated || o.full {
-			out.results = append(out.results, j.run(ctx, o, k))
+			out.Results = append(out.Results, j.run(ctx, o, k))
 		} else {
-			out.results = append(out.results, result{job: j.name, left: true})
+			out.Results = append(out.Results, result{Job: j.name, Left: true})
 		}
 	}
 	return out

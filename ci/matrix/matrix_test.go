@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -27,14 +25,14 @@ func TestReadOutcomes(t *testing.T) {
 		`{"Action":"fail","Package":"github.com/ipvslab/ipvslab/lab"}`, // died before its first test
 		`not JSON`,
 	}, "\n")
-	r := result{skipped: map[string]string{}}
+	r := result{Skipped: map[string]string{}}
 	if err := r.read(strings.NewReader(events)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"lb/oracle TestBad", "lab"}, r.failed); diff != "" {
+	if diff := cmp.Diff([]string{"lb/oracle TestBad", "lab"}, r.Failed); diff != "" {
 		t.Errorf("failed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"lb/oracle TestTwos": "no such scheduler"}, r.skipped); diff != "" {
+	if diff := cmp.Diff(map[string]string{"lb/oracle TestTwos": "no such scheduler"}, r.Skipped); diff != "" {
 		t.Errorf("skipped (-want +got):\n%s", diff)
 	}
 	if got := r.String(); got != "**2 failed**, 2 passed, 1 skipped (0s)" {
@@ -51,18 +49,18 @@ func TestReport(t *testing.T) {
 		}}, Variant: v, Sysctls: settings}
 	}
 	uml := image.Kernel{Launcher: image.UML, Origin: "cache"}
-	r := report{date: time.Unix(0, 0).UTC(), rows: []row{
+	r := report{rows: []row{
 		{
-			kernel:  kernel{name: "old", image: uml},
-			facts:   seen(probe.No, oracle.Variant{Overhead: oracle.ActiveInactive, Overload: oracle.OnBind}, map[string]string{"a": "1", "b": "2", byMemory: "3"}),
-			results: []result{{job: "labs", passed: 3}},
+			Kernel:  kernel{Name: "old", Image: uml},
+			Facts:   seen(probe.No, oracle.Variant{Overhead: oracle.ActiveInactive, Overload: oracle.OnBind}, map[string]string{"a": "1", "b": "2", byMemory: "3"}),
+			Results: []result{{Job: "labs", Passed: 3}},
 		},
-		{kernel: kernel{name: "gone", missing: "no network"}},
-		{kernel: kernel{name: "dead", image: uml}, bootError: errors.New("it panicked |")},
+		{Kernel: kernel{Name: "gone", Missing: "no network"}},
+		{Kernel: kernel{Name: "dead", Image: uml}, BootError: "it panicked |"},
 		{
-			kernel:  kernel{name: "new", image: image.Kernel{Launcher: image.QEMU}},
-			facts:   seen(probe.Yes, oracle.Variant{Overhead: oracle.ActiveTotal, Overload: oracle.OnBind}, map[string]string{"a": "1", byMemory: "4"}),
-			results: []result{{job: "labs", left: true}},
+			Kernel:  kernel{Name: "new", Image: image.Kernel{Launcher: image.QEMU}},
+			Facts:   seen(probe.Yes, oracle.Variant{Overhead: oracle.ActiveTotal, Overload: oracle.OnBind}, map[string]string{"a": "1", byMemory: "4"}),
+			Results: []result{{Job: "labs", Left: true}},
 		},
 	}}
 	path := filepath.Join(t.TempDir(), "kernels.md")

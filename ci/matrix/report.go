@@ -15,29 +15,28 @@ import (
 
 // row is all that is known of a kernel.
 type row struct {
-	kernel    kernel
-	facts     facts
-	bootError error
-	results   []result
+	Date      string   `json:"date"`
+	Kernel    kernel   `json:"kernel"`
+	Facts     facts    `json:"facts"`
+	BootError string   `json:"bootError,omitempty"`
+	Results   []result `json:"results,omitempty"`
 }
 
 func (r row) failed() bool {
-	return r.bootError != nil || slices.ContainsFunc(r.results, func(x result) bool { return len(x.failed) > 0 || x.err != nil })
+	return r.BootError != "" || slices.ContainsFunc(r.Results, func(x result) bool { return len(x.Failed) > 0 || x.Broken != "" })
 }
 
 // there: the kernel was seen running.
-func (r row) there() bool { return r.kernel.missing == "" && r.bootError == nil }
+func (r row) there() bool { return r.Kernel.Missing == "" && r.BootError == "" }
 
 // report is docs/kernels.md.
 type report struct {
-	date  time.Time
-	picks int
-	rows  []row
-	body  bytes.Buffer
+	rows []row
+	body bytes.Buffer
 }
 
 func (r *report) write(path string) error {
-	r.f("# Kernels\n\nWritten by `make matrix` on %s: what was seen in each kernel, nothing else.\n", r.date.Format(time.DateOnly))
+	r.f("# Kernels\n\nWritten by `make matrix`: what was seen in each kernel, nothing else.\n")
 	r.kernels()
 	r.differences()
 	r.suite()
@@ -55,16 +54,16 @@ func (r *report) write(path string) error {
 func (r *report) f(format string, args ...any) { fmt.Fprintf(&r.body, format, args...) }
 
 func (r *report) kernels() {
-	r.f("\n## The kernels\n\n| | kernel | runs in | boots | origin |\n|---|---|---|---|---|\n")
+	r.f("\n## The kernels\n\n| | kernel | runs in | boots | origin | seen on |\n|---|---|---|---|---|---|\n")
 	for i, k := range r.rows {
-		boots, in := "yes", map[string]string{"uml": "user-mode Linux", "qemu": "QEMU"}[k.kernel.image.Launcher]
+		boots, in := "yes", map[string]string{"uml": "user-mode Linux", "qemu": "QEMU"}[k.Kernel.Image.Launcher]
 		switch {
-		case k.kernel.missing != "":
-			boots = "not at hand: " + oneLine(k.kernel.missing)
-		case k.bootError != nil:
-			boots = "**no**: " + oneLine(k.bootError.Error())
+		case k.Kernel.Missing != "":
+			boots = "not at hand: " + oneLine(k.Kernel.Missing)
+		case k.BootError != "":
+			boots = "**no**: " + oneLine(k.BootError)
 		}
-		r.f("| %s | %s | %s | %s | %s |\n", letter(i), k.kernel.name, in, boots, k.kernel.image.Origin)
+		r.f("| %s | %s | %s | %s | %s | %s |\n", letter(i), k.Kernel.Name, in, boots, k.Kernel.Image.Origin, k.Date)
 	}
 }
 
@@ -103,12 +102,13 @@ func (r *report) differences() {
 	r.f("\n## What differs\n\nThe rules are found out by experiment (`oracle.Detect`), the features by trying them (package `probe`), each\n" +
 		"setting is the default of a new namespace. What is not listed is the same in all of them.\n\n")
 	lines := []line{
-		{"load of a destination (lc, wlc, lblc, lblcr, twos)", each(rows, func(x row) string { return rule(x, string(x.facts.Variant.Overhead)) })},
-		{"overload flag", each(rows, func(x row) string { return rule(x, string(x.facts.Variant.Overload)) })},
+		{"load of a destination (lc, wlc, lblc, lblcr, twos)", each(rows, func(x row) string { return rule(x, string(x.Facts.Variant.Overhead)) })},
+		{"largest upper threshold taken", each(rows, func(x row) string { return fmt.Sprint(x.Facts.MostUpper) })},
+		{"overload flag", each(rows, func(x row) string { return rule(x, string(x.Facts.Variant.Overload)) })},
 	}
 	same := 0
 	for _, name := range probe.All() {
-		l := line{"`" + name + "`", each(rows, func(x row) string { return x.facts.Report.Get(name).State.String() })}
+		l := line{"`" + name + "`", each(rows, func(x row) string { return x.Facts.Report.Get(name).State.String() })}
 		if !l.differs() {
 			same++
 			continue
@@ -120,7 +120,7 @@ func (r *report) differences() {
 	r.f("\nThe same in all: %d features, %d settings of `net.ipv4.vs`.\n", same, equal)
 }
 
-func rule(x row, seen string) string { return cmp.Or(seen, "not found out: "+oneLine(x.facts.Unknown)) }
+func rule(x row, seen string) string { return cmp.Or(seen, "not found out: "+oneLine(x.Facts.Unknown)) }
 
 // byMemory is a setting whose default says more of the machine than of the
 // kernel (ip_vs_sync.h, IPVS_SYNC_QLEN_MAX).
@@ -130,13 +130,13 @@ const byMemory = "net.ipv4.vs.sync_qlen_max"
 func settingLines(rows []row) (lines []line, same int) {
 	all := map[string]bool{}
 	for _, x := range rows {
-		for name := range x.facts.Sysctls {
+		for name := range x.Facts.Sysctls {
 			all[name] = true
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		l := line{"`" + name + "`", each(rows, func(x row) string {
-			v, ok := x.facts.Sysctls[name]
+			v, ok := x.Facts.Sysctls[name]
 			switch {
 			case !ok:
 				return "missing"
@@ -163,14 +163,14 @@ func each(rows []row, show func(row) string) (values []string) {
 
 func (r *report) suite() {
 	rows, letters := r.there()
-	if len(rows) == 0 || len(rows[0].results) == 0 {
+	if len(rows) == 0 || len(rows[0].Results) == 0 {
 		return
 	}
 	r.f("\n## The suite\n\nTests, their parts counted, as `passed`, or `failed` and `passed`; skipped ones are below. Under QEMU, which emulates the\n" +
 		"processor, only a part runs.\n\n")
 	var lines []line
-	for i, first := range rows[0].results {
-		lines = append(lines, line{first.job, each(rows, func(x row) string { return x.results[i].String() })})
+	for i, first := range rows[0].Results {
+		lines = append(lines, line{first.Job, each(rows, func(x row) string { return x.Results[i].String() })})
 	}
 	r.table(letters, lines)
 }
@@ -178,31 +178,31 @@ func (r *report) suite() {
 // String is a cell of the table.
 func (x result) String() string {
 	switch {
-	case x.left:
+	case x.Left:
 		return "not run"
-	case x.err != nil:
-		return "**broke off**: " + oneLine(x.err.Error())
+	case x.Broken != "":
+		return "**broke off**: " + oneLine(x.Broken)
 	}
-	s := fmt.Sprintf("%d passed", x.passed)
-	if len(x.failed) > 0 {
-		s = fmt.Sprintf("**%d failed**, %s", len(x.failed), s)
+	s := fmt.Sprintf("%d passed", x.Passed)
+	if len(x.Failed) > 0 {
+		s = fmt.Sprintf("**%d failed**, %s", len(x.Failed), s)
 	}
-	if len(x.skipped) > 0 {
-		s += fmt.Sprintf(", %d skipped", len(x.skipped))
+	if len(x.Skipped) > 0 {
+		s += fmt.Sprintf(", %d skipped", len(x.Skipped))
 	}
-	return s + fmt.Sprintf(" (%s)", x.took.Round(time.Second))
+	return s + fmt.Sprintf(" (%s)", x.Took.Round(time.Second))
 }
 
 // notes name what failed and why tests were skipped.
 func (r *report) notes() {
 	rows, letters := r.there()
 	for i, x := range rows {
-		for _, res := range x.results {
-			for _, name := range res.failed {
+		for _, res := range x.Results {
+			for _, name := range res.Failed {
 				r.f("\n- %s: failed: `%s`", letters[i], name)
 			}
-			for _, name := range slices.Sorted(maps.Keys(res.skipped)) {
-				r.f("\n- %s: skipped: `%s`: %s", letters[i], name, oneLine(res.skipped[name]))
+			for _, name := range slices.Sorted(maps.Keys(res.Skipped)) {
+				r.f("\n- %s: skipped: `%s`: %s", letters[i], name, oneLine(res.Skipped[name]))
 			}
 		}
 	}

@@ -36,13 +36,13 @@ func jobs(o options) []job {
 
 // result is what became of a job in one kernel.
 type result struct {
-	job     string
-	left    bool // it does not run under QEMU
-	passed  int
-	failed  []string // tests, and packages that did not get to run any
-	skipped map[string]string
-	took    time.Duration
-	err     error
+	Job     string            `json:"job"`
+	Left    bool              `json:"left,omitempty"` // it does not run under QEMU
+	Passed  int               `json:"passed"`
+	Failed  []string          `json:"failed,omitempty"` // tests, and packages that did not get to run any
+	Skipped map[string]string `json:"skipped,omitempty"`
+	Took    time.Duration     `json:"tookNs"`
+	Broken  string            `json:"broken,omitempty"` // why it did not run to its end
 }
 
 // event is a line of `go test -json` (go doc test2json).
@@ -58,34 +58,37 @@ func (j job) run(ctx context.Context, o options, k kernel) result {
 	fmt.Fprintln(os.Stderr, "matrix:   ", j.name)
 	ctx, stop := context.WithTimeout(ctx, jobLimit)
 	defer stop()
-	out := result{job: j.name, skipped: map[string]string{}}
-	wrapper := fmt.Sprintf("%s --kernel %s kernel exec --", o.binary, k.image.Path)
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1", "-p", "1", "-timeout", "18m", "-exec", wrapper}, j.args...)...)
+	out := result{Job: j.name, Skipped: map[string]string{}}
+	start := time.Now()
+	if err := out.runTests(ctx, o, k, j.args); err != nil {
+		out.Broken = err.Error()
+	}
+	out.Took = time.Since(start)
+	return out
+}
+
+// runTests returns an error only where the events don't tell of a failure.
+func (r *result) runTests(ctx context.Context, o options, k kernel, args []string) error {
+	wrapper := fmt.Sprintf("%s --kernel %s kernel exec --", o.binary, k.Image.Path)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1", "-p", "1", "-timeout", "18m", "-exec", wrapper}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "IPVSLAB_REQUIRE_KERNEL=1")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		out.err = err
-		return out
+		return err
 	}
-	start := time.Now()
-	if out.err = cmd.Start(); out.err != nil {
-		return out
+	if err := cmd.Start(); err != nil {
+		return err
 	}
-	readErr := out.read(stdout)
+	readErr := r.read(stdout)
 	err = cmd.Wait()
-	out.took = time.Since(start)
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) { // a test that failed is in the events already
-		out.err = err
+	if errors.As(err, &exit) && len(r.Failed) > 0 {
+		err = nil
 	}
-	out.err = errors.Join(out.err, readErr, ctx.Err())
-	if out.err == nil && err != nil && len(out.failed) == 0 {
-		out.err = err
-	}
-	return out
+	return errors.Join(err, readErr, ctx.Err())
 }
 
 // read counts the outcomes of tests and their parts.
@@ -104,23 +107,23 @@ func (r *result) read(events io.Reader) error {
 			text := said[key] + e.Output
 			said[key] = text[max(0, len(text)-4000):]
 		case e.Test == "" && e.Action == "fail":
-			if !slices.ContainsFunc(r.failed, func(f string) bool { return strings.HasPrefix(f, key) }) {
+			if !slices.ContainsFunc(r.Failed, func(f string) bool { return strings.HasPrefix(f, key) }) {
 				r.fail(strings.TrimSpace(key), said[key])
 			}
 		case e.Test == "":
 		case e.Action == "pass":
-			r.passed++
+			r.Passed++
 		case e.Action == "fail":
 			r.fail(key, said[key])
 		case e.Action == "skip":
-			r.skipped[key] = reason(said[key])
+			r.Skipped[key] = reason(said[key])
 		}
 	}
 	return s.Err()
 }
 
 func (r *result) fail(name, said string) {
-	r.failed = append(r.failed, name)
+	r.Failed = append(r.Failed, name)
 	fmt.Fprintf(os.Stderr, "matrix:     failed: %s\n%s\n", name, said)
 }
 

@@ -65,7 +65,7 @@ func Examples() []lb.Service {
 		{Key: web, Scheduler: "rr", Destinations: []lb.Destination{
 			{DestKey: at("10.1.0.1", 8080), Forward: lb.NAT, Weight: 1},
 			{DestKey: at("10.1.0.2", 8080), Forward: lb.NAT, Weight: 70000, Upper: 100, Lower: 50},
-			{DestKey: at("10.1.0.3", 80), Forward: lb.DR, Weight: 0, Upper: 1<<32 - 1},
+			{DestKey: at("10.1.0.3", 80), Forward: lb.DR, Weight: 0, Upper: 1<<31 - 1}, // kernels since 6.1.183 refuse more
 			{DestKey: at("10.1.0.4", 80), Forward: lb.TUN, Weight: 1<<31 - 1},
 			{DestKey: at("10.1.0.5", 80), Forward: lb.TUN, Weight: 1, Tunnel: lb.Tunnel{Type: lb.GUE, Port: 6080, Flags: 1}},
 			{DestKey: at("10.1.0.6", 80), Forward: lb.TUN, Weight: 1, Tunnel: lb.Tunnel{Type: lb.GRE, Flags: 1}},
