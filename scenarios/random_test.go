@@ -169,6 +169,9 @@ func (s *sketch) service(d, i int) {
 			weight = 1 + s.IntN(9)
 		}
 		details := fmt.Sprintf("weight: %d", weight)
+		if s.method == "tun" {
+			details += pick(s.Rand, "", ", tunnel: gre", ", tunnel: {type: gue, port: 6080}", ", tunnel: {type: gue, port: 6080, checksum: csum}")
+		}
 		if s.IntN(6) == 0 {
 			upper := 2 + s.IntN(4)
 			details += fmt.Sprintf(", upper: %d, lower: %d", upper, s.IntN(upper))

@@ -205,6 +205,9 @@ func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
 	why := "role realserver: tun for service " + d.svc.Name
 	want := tunnelFor(d, vip)
 	itf := findTunnel(n.Node, want)
+	if itf == nil && p.checksumsDiffer(n, d, want) {
+		return
+	}
 	if itf == nil && on(n.spec.Defaults.Tunnel) {
 		want.Origin = Origin(why)
 		if carrier := onLink(n.Node, d.Addr); carrier != nil {
@@ -223,6 +226,20 @@ func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
 		return
 	}
 	itf.Addresses = append(itf.Addresses, vipAddress(vip, why))
+}
+
+// checksumsDiffer refuses a second GRE tunnel with the same ends: the kernel
+// tells them by ends and key alone, and IPVS has no key (net/ipv4/ip_tunnel.c,
+// ip_tunnel_find).
+func (p *planner) checksumsDiffer(n *node, d *destination, want Interface) bool {
+	for _, itf := range n.Interfaces {
+		if want.Kind == GREIface && itf.Kind == GREIface && itf.Local == want.Local && itf.Checksum != want.Checksum {
+			p.errorf(d.path+".tunnel", "say the same checksum in all services, or another address",
+				"a gre tunnel takes packets with a checksum or without, and another service's to %s of %q are otherwise", d.Addr, n.Name)
+			return true
+		}
+	}
+	return false
 }
 
 // findTunnel is the node's link that decapsulates the same, or nil.

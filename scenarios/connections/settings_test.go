@@ -96,7 +96,7 @@ func reuseSettings() []claim {
 		},
 		{
 			name:   "conn_reuse_mode",
-			does:   "schedules anew when a client port comes back while its old entry is still there: bit 0 in TIME_WAIT or CLOSE, bit 1 also in FIN_WAIT where the director sees the client's side only",
+			does:   "schedules anew when a client port comes back while its old entry is still there: 1 in TIME_WAIT or CLOSE, 2 and 3 also in FIN_WAIT where the director sees the client's side only",
 			source: "ip_vs_core.c, is_new_conn_expected",
 			play: func(b *bench, value string) {
 				b.set("conn_reuse_mode", value)
@@ -158,7 +158,7 @@ func reuseSettings() []claim {
 					"c1>vip2 SYN: to servers c1>vip2 SYN",
 					"entries: c1>s1 SYN_RECV 60s, c1>s2 SYN_RECV 60s",
 				}},
-				{value: "3", shows: "it is scheduled anew in FIN_WAIT too", want: []string{
+				{value: "2", shows: "it is scheduled anew in FIN_WAIT too", want: []string{
 					"Masq",
 					"c1>vip SYN: to servers c1>s1 SYN",
 					"s1>c1 SYN ACK: to clients vip>c1 SYN ACK",
