@@ -40,6 +40,11 @@ func Needs(p *topology.Plan, noServices bool) []string {
 	if noServices {
 		return need
 	}
+	for _, d := range p.Directors { // with files of the user's own, which services they set is not known
+		if d.Config != "" || d.Rules != "" || d.Kind == topology.CommandDirector {
+			add(probe.IPVS)
+		}
+	}
 	for _, s := range p.Services {
 		add(probe.IPVS)
 		add(probe.Scheduler(s.Spec.Scheduler))
