@@ -163,28 +163,38 @@ func (b *builder) awaitGroup(ctx context.Context, g *topology.Group) error {
 	}
 }
 
-// Holder is the director that has all of a failover group's addresses: the one
-// of highest priority if several think they should; empty if none has them.
+// Holder is the first of a failover group's Holders; empty if there is none.
 func (l *Lab) Holder(group string) (string, error) {
+	holders, err := l.Holders(group)
+	if len(holders) == 0 {
+		return "", err
+	}
+	return holders[0], err
+}
+
+// Holders are the directors that have all of a failover group's addresses in
+// their kernels, the preferred one first. More than one is a split brain, or
+// one of them was killed or frozen.
+func (l *Lab) Holders(group string) (holders []string, err error) {
 	at := slices.IndexFunc(l.plan.Failover, func(g topology.Group) bool { return g.Name == group })
 	if at < 0 {
-		return "", fmt.Errorf("lab %s has no failover group %q", l.plan.Name, group)
+		return nil, fmt.Errorf("lab %s has no failover group %q", l.plan.Name, group)
 	}
 	g := &l.plan.Failover[at]
 	for _, m := range g.Members {
 		node, err := l.Node(m.Node)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		have, err := node.addresses()
 		if err != nil {
-			return "", fmt.Errorf("read addresses of node %s: %w", m.Node, err)
+			return nil, fmt.Errorf("read addresses of node %s: %w", m.Node, err)
 		}
 		if holdsAll(have, g) {
-			return m.Node, nil
+			holders = append(holders, m.Node)
 		}
 	}
-	return "", nil
+	return holders, nil
 }
 
 func holdsAll(have map[netip.Addr]bool, g *topology.Group) bool {

@@ -20,6 +20,7 @@ type Status struct {
 	Directors []DirectorStatus `json:"directors,omitempty"`
 	Processes []ProcessStatus  `json:"processes,omitempty"`
 	Services  []ServiceStatus  `json:"services,omitempty"`
+	Failover  []GroupStatus    `json:"failover,omitempty"`
 	// Faults are those in force (see [Lab.Fault]), in the order in which they were done.
 	Faults []topology.Fault `json:"faults,omitempty"`
 }
@@ -53,6 +54,33 @@ type ServiceStatus struct {
 	RealServers []string `json:"realServers"`
 }
 
+// GroupStatus is a failover group, and who has its addresses.
+type GroupStatus struct {
+	Name      string       `json:"name"`
+	Directors []string     `json:"directors"` // the preferred one first
+	Addresses []netip.Addr `json:"addresses"`
+	Holders   []string     `json:"holders"` // see [Lab.Holders]
+	Error     string       `json:"error,omitempty"`
+}
+
+// groupStatus looks who has a group's addresses now.
+func groupStatus(l *Lab, g *topology.Group) GroupStatus {
+	s := GroupStatus{Name: g.Name}
+	for _, m := range g.Members {
+		s.Directors = append(s.Directors, m.Node)
+	}
+	for _, r := range g.Routers {
+		for _, a := range r.Addresses {
+			s.Addresses = append(s.Addresses, a.Addr)
+		}
+	}
+	holders, err := l.Holders(g.Name)
+	if s.Holders = holders; err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}
+
 // ReadStatus reads what is recorded of a lab and looks whether it is still
 // there. Unlike Load it takes a half-made lab too. ErrNotExist: there is none.
 func ReadStatus(name string) (*Status, error) {
@@ -79,6 +107,9 @@ func ReadStatus(name string) (*Status, error) {
 		s.Services = append(s.Services, ServiceStatus{
 			Name: v.Name, Key: v.Spec.Key.String(), Scheduler: v.Spec.Scheduler, Directors: v.Directors, RealServers: v.RealServers,
 		})
+	}
+	for i := range st.Plan.Failover {
+		s.Failover = append(s.Failover, groupStatus(&Lab{plan: st.Plan, dir: dir}, &st.Plan.Failover[i]))
 	}
 	return s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,21 +82,23 @@ func (a *app) printStatus(s *lab.Status) {
 	}
 	fmt.Fprintln(w, "\nNODE\tROLE\tNAMESPACE\tADDRESSES")
 	for _, n := range s.Nodes {
-		addrs := make([]string, len(n.Addresses))
-		for i, addr := range n.Addresses {
-			addrs[i] = addr.String()
-		}
 		ns := n.Namespace
 		if !n.Present {
 			ns += " (gone)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.Name, n.Role, ns, strings.Join(addrs, " "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.Name, n.Role, ns, joinAddrs(n.Addresses))
 	}
 	if len(s.Services) > 0 {
 		fmt.Fprintln(w, "\nSERVICE\tKEY\tSCHEDULER\tDIRECTORS\tREAL SERVERS")
 	}
 	for _, v := range s.Services {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", v.Name, v.Key, v.Scheduler, strings.Join(v.Directors, " "), strings.Join(v.RealServers, " "))
+	}
+	if len(s.Failover) > 0 {
+		fmt.Fprintln(w, "\nFAILOVER\tADDRESSES\tDIRECTORS\tACTIVE")
+	}
+	for _, g := range s.Failover {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", g.Name, joinAddrs(g.Addresses), strings.Join(g.Directors, " "), active(g))
 	}
 	if len(s.Directors) > 0 {
 		fmt.Fprintln(w, "\nDIRECTOR\tKIND\tSTATE\tPID\tLOG")
@@ -126,4 +129,25 @@ func (a *app) printStatus(s *lab.Status) {
 		fmt.Fprintln(w, f)
 	}
 	w.Flush()
+}
+
+// active says who has a failover group's addresses.
+func active(g lab.GroupStatus) string {
+	switch {
+	case g.Error != "":
+		return "unknown: " + g.Error
+	case len(g.Holders) == 0:
+		return "none"
+	case len(g.Holders) > 1:
+		return strings.Join(g.Holders, " and ") + " at once"
+	}
+	return g.Holders[0]
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, " ")
 }
