@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
@@ -47,6 +48,25 @@ func findLinks(ns *netns.NS, names []string) (map[string]*link, error) {
 func running(flags uint32) bool {
 	const want = unix.IFF_UP | unix.IFF_LOWER_UP
 	return flags&want == want
+}
+
+// The kernel gives an interface its link-local address from a work queue, after
+// the link has come up.
+const (
+	linkLocalWithin = 5 * time.Second
+	linkLocalPoll   = 5 * time.Millisecond
+)
+
+// awaitLinkLocal is linkLocal for an interface that may just have come up.
+func awaitLinkLocal(ns *netns.NS, index int) (netip.Addr, error) {
+	deadline := time.Now().Add(linkLocalWithin)
+	for {
+		addr, err := linkLocal(ns, index)
+		if err == nil || time.Now().After(deadline) {
+			return addr, err
+		}
+		time.Sleep(linkLocalPoll)
+	}
 }
 
 // linkLocal is the interface's link-local address, from which IPv6

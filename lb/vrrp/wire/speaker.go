@@ -117,7 +117,7 @@ func (s *Speaker) add(g Group) error {
 	for i := range g.Routers {
 		r := &routing{Router: &g.Routers[i], link: s.links[g.Routers[i].Interface]}
 		if r.Addr.Is6() && len(r.Peers) == 0 {
-			local, err := linkLocal(s.ns, r.link.index)
+			local, err := awaitLinkLocal(s.ns, r.link.index)
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.Interface, err)
 			}
@@ -174,8 +174,16 @@ func (s *Speaker) Run(ctx context.Context) error {
 	if runtime.GOMAXPROCS(0) < leastProcs {
 		runtime.GOMAXPROCS(leastProcs)
 	}
-	stop := context.AfterFunc(ctx, func() { _, _ = unix.Write(s.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
-	defer stop()
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_, _ = unix.Write(s.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // an eventfd takes it
+		close(woken)
+	})
+	defer func() {
+		if !stop() {
+			<-woken // the descriptor may soon be another's
+		}
+	}()
 	result := make(chan error, 1)
 	go func() { result <- s.loop(ctx) }()
 	return <-result
