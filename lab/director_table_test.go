@@ -67,8 +67,8 @@ var (
 	}
 )
 
-// zoo brings up the lab of zoo.yaml, with the services of each first director.
-func zoo(t *testing.T, file string) *lab.Lab {
+// zoo is the lab of zoo.yaml, with the services of each first director.
+func zoo(t *testing.T, file string) *topology.Plan {
 	t.Helper()
 	data, err := os.ReadFile("testdata/zoo.yaml")
 	if err != nil {
@@ -91,7 +91,14 @@ func zoo(t *testing.T, file string) *lab.Lab {
 	if err != nil {
 		t.Fatalf("%v\n%v", err, problems)
 	}
-	return up(t, p, lab.Options{})
+	return p
+}
+
+// TestZooIsPlanned keeps the lab of the long test below up to date.
+func TestZooIsPlanned(t *testing.T) {
+	if p := zoo(t, "/some/file"); len(p.Services) != len(zooKinds)*(len(calm)+len(trouble)) {
+		t.Errorf("%d services", len(p.Services))
+	}
 }
 
 // seen is what of the abilities shows now, by row and kind.
@@ -200,7 +207,7 @@ func TestDirectorsTable(t *testing.T) {
 		}
 	}
 	touch()
-	l := zoo(t, file)
+	l := up(t, zoo(t, file), lab.Options{})
 	got := seen{}
 	got.await(t, l, calm, documented)
 	for _, a := range trouble { // whoever checks nothing leaves the servers where they are
