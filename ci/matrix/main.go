@@ -24,6 +24,7 @@ type options struct {
 	fetch    bool
 	full     bool
 	only     string
+	onlyJob  string
 	seen     string   // file of what was seen in earlier runs
 	kernels  []string // by path
 	showOnly bool
@@ -39,6 +40,7 @@ func main() {
 	flag.BoolVar(&o.fetch, "fetch", true, "fetch packaged kernels that are not there (hundreds of MB)")
 	flag.BoolVar(&o.full, "full", false, "run all of the suite under QEMU too")
 	flag.StringVar(&o.only, "only", "", "examine only kernels whose name contains this; of others the report says what was seen before")
+	flag.StringVar(&o.onlyJob, "job", "", "run only the parts of the suite whose name contains this")
 	flag.StringVar(&o.seen, "seen", "bin/matrix.json", "file that keeps what was seen, for -only")
 	flag.BoolVar(&o.showOnly, "facts", false, "find out what the kernels can do, but run no tests")
 	flag.BoolVar(&inside, "inside", false, "look at the running kernel; for this program's own use")
@@ -73,8 +75,7 @@ func run(ctx context.Context, o options, inside bool) error {
 	for _, k := range kernels {
 		row, before := seen[k.Name]
 		if strings.Contains(k.Name, o.only) {
-			row, before = examine(ctx, o, k), true
-			row.Date = time.Now().UTC().Format(time.DateOnly)
+			row, before = examine(ctx, o, k, row), true
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -125,27 +126,28 @@ func remember(path string, seen map[string]row) error {
 	return nil
 }
 
-// examine finds out what a kernel can do, and runs the suite in it.
-func examine(ctx context.Context, o options, k kernel) row {
+// examine finds out what a kernel can do, and runs the suite in it. What is not
+// run now stays as it was seen before.
+func examine(ctx context.Context, o options, k kernel, before row) row {
 	fmt.Fprintln(os.Stderr, "matrix:", k.Name)
-	out := row{Kernel: k}
+	out := row{Date: time.Now().UTC().Format(time.DateOnly), Kernel: k}
 	if k.Missing != "" {
 		return out
 	}
 	var err error
 	if out.Facts, err = lookInside(ctx, o, k); err != nil {
 		out.BootError = err.Error()
-	}
-	if err != nil || o.showOnly {
 		return out
 	}
 	for _, j := range jobs(o) {
-		if ctx.Err() != nil {
-			break
-		}
-		if !k.emulated() || j.emulated || o.full {
+		switch {
+		case ctx.Err() != nil:
+			return out
+		case o.showOnly || !strings.Contains(j.name, o.onlyJob):
+			out.Results = append(out.Results, before.result(j.name))
+		case !k.emulated() || j.emulated || o.full:
 			out.Results = append(out.Results, j.run(ctx, o, k))
-		} else {
+		default:
 			out.Results = append(out.Results, result{Job: j.name, Left: true})
 		}
 	}

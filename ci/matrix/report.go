@@ -163,16 +163,34 @@ func each(rows []row, show func(row) string) (values []string) {
 
 func (r *report) suite() {
 	rows, letters := r.there()
-	if len(rows) == 0 || len(rows[0].Results) == 0 {
+	var jobs []string
+	for _, x := range rows {
+		for _, res := range x.Results {
+			if !slices.Contains(jobs, res.Job) {
+				jobs = append(jobs, res.Job)
+			}
+		}
+	}
+	if jobs == nil {
 		return
 	}
 	r.f("\n## The suite\n\nTests, their parts counted, as `passed`, or `failed` and `passed`; skipped ones are below. Under QEMU, which emulates the\n" +
 		"processor, only a part runs.\n\n")
 	var lines []line
-	for i, first := range rows[0].Results {
-		lines = append(lines, line{first.Job, each(rows, func(x row) string { return x.Results[i].String() })})
+	for _, job := range jobs {
+		lines = append(lines, line{job, each(rows, func(x row) string { return x.result(job).String() })})
 	}
 	r.table(letters, lines)
+}
+
+// result is that of the job; one that has not been run was left.
+func (r row) result(job string) result {
+	for _, res := range r.Results {
+		if res.Job == job {
+			return res
+		}
+	}
+	return result{Job: job, Left: true}
 }
 
 // String is a cell of the table.
