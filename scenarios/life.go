@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -45,7 +46,9 @@ func (s *service) lifeTCP(ctx context.Context) {
 		must(r.session.CloseConns(ctx, traffic.CloseReset, c.Index))
 		r.awaitEntry(ctx, c, closeTimeout, "CLOSE")
 	}
-	s.halfOpen(ctx)
+	if !slices.ContainsFunc(s.Spec.Destinations, func(d lb.Destination) bool { return d.Upper > 0 }) {
+		s.halfOpen(ctx) // its client does not wait to be refused, as it may be by thresholds
+	}
 }
 
 // awaitClosed waits for the state of a connection that both sides have closed.
