@@ -181,10 +181,22 @@ func (p process) end(ctx context.Context, cleanly bool) error {
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			return stillThere(left, false)
 		}
-		if err := signalAll(ctx, left, unix.SIGKILL, killGrace); err != nil {
+		if err := killAll(ctx, left); err != nil {
 			return err
 		}
 	}
+}
+
+// killAll kills processes as one. None is to notice that another has died and
+// do something about it: keepalived's end cleanly when their parent is gone
+// (prctl(2), PR_SET_PDEATHSIG), and it when they are. So all are stopped first.
+func killAll(ctx context.Context, procs []process) error {
+	for _, p := range procs {
+		if err := p.signal(unix.SIGSTOP); err != nil {
+			return err
+		}
+	}
+	return signalAll(ctx, procs, unix.SIGKILL, killGrace)
 }
 
 // signal sends a signal to the one process, if it is there.

@@ -34,6 +34,7 @@ func (st *stage) playTimed(ctx context.Context, own *topology.Scenario, to netip
 	}
 	for _, f := range own.Faults {
 		spec.Events = append(spec.Events, handover.Event{At: f.At, Name: f.String(), Do: func(ctx context.Context) error {
+			w.expect(f)
 			defer w.refresh()
 			_, err := st.lab.Fault(ctx, f)
 			return err
@@ -65,14 +66,19 @@ func ownTimeout(own *topology.Scenario) time.Duration {
 	return t
 }
 
-// mendTimeout is for directors to start, to elect one of them, and for real
-// servers to be found again.
-const mendTimeout = 30 * time.Second
+const (
+	// mendTimeout is for directors to start and to elect one of them.
+	mendTimeout = 30 * time.Second
+	// answerTimeout is for real servers to be found again, and for neighbours to
+	// find out that an address has moved if nobody tells them: up to 45 s until
+	// an entry is stale, 5 s until it is asked after, 3 s in vain (arp(7)).
+	answerTimeout = 90 * time.Second
+)
 
 // mendLater undoes a scenario's faults when its spec has ended, however it has.
 func (st *stage) mendLater(before []topology.Fault, to netip.AddrPort, own *topology.Scenario) {
 	if len(own.Faults) > 0 {
-		ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) }, ginkgo.NodeTimeout(4*mendTimeout))
+		ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) }, ginkgo.NodeTimeout(2*mendTimeout+answerTimeout))
 	}
 }
 
@@ -90,7 +96,7 @@ func (st *stage) mend(ctx context.Context, before []topology.Fault, to netip.Add
 	if err := poll(ctx, mendTimeout, st.elected); err != nil {
 		ginkgo.Fail("the lab is healed, but its directors are not as they were: " + err.Error())
 	}
-	err := poll(ctx, mendTimeout, func() (bool, error) {
+	err := poll(ctx, answerTimeout, func() (bool, error) {
 		res, err := traffic.Run(ctx, st.node(own.From).Do, traffic.Spec{
 			Protocol: own.Traffic.Protocol, To: to, Connections: 2, Timeout: time.Second,
 		})

@@ -129,6 +129,21 @@ func (w *watch) refresh() {
 	}
 }
 
+// expect takes note that a director is about to be kept from running: from now
+// on it is no matter of its own whether it has the addresses.
+func (w *watch) expect(f topology.Fault) {
+	ends := f.Do == topology.FaultKill || f.Do == topology.FaultFreeze
+	if !ends || f.Process != "" && f.Process != topology.DirectorProcess {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead[f.Node] = true
+	for i := range w.groups {
+		w.update(&w.groups[i])
+	}
+}
+
 // update begins another tenure if something has changed.
 func (w *watch) update(g *topology.Group) {
 	now := time.Since(w.began)

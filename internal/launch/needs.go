@@ -37,6 +37,13 @@ func Needs(p *topology.Plan, noServices bool) []string {
 			}
 		}
 	}
+	for _, s := range p.Scenarios {
+		for _, f := range s.Faults {
+			if f.Do == topology.FaultLoss || f.Do == topology.FaultDelay {
+				add("qdisc:netem")
+			}
+		}
+	}
 	if noServices {
 		return need
 	}

@@ -101,6 +101,9 @@ func (r Result) figures(b *strings.Builder) {
 	}
 	for _, m := range r.Marks {
 		text := m.Name
+		if m.Took >= slowEvent {
+			text += fmt.Sprintf(" (took %s)", m.Took)
+		}
 		if m.Error != "" {
 			text += ": FAILED: " + m.Error
 		}
@@ -134,6 +137,9 @@ func (r Result) figures(b *strings.Builder) {
 			s.Opened, s.Continued, s.Broken, listed(s.Ends), s.Requests, s.Lost, s.Longest.millis())
 	}
 }
+
+// slowEvent is an event whose duration is worth telling: the gap has to do with it.
+const slowEvent = Millis(100 * time.Millisecond)
 
 // mostGaps is how many gaps the summary lists.
 const mostGaps = 5
