@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/ipvslab/ipvslab/scenarios"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -40,6 +42,17 @@ func takeoverDefects() []defect {
 			plant: fault(topology.Fault{Do: topology.FaultPartition, Node: "master", With: []string{"backup"}}),
 			says:  []string{"split brain: master and backup had the addresses of main at the same time"},
 			fails: []string{spec},
+		},
+		{
+			name: "a floating address taken off", lab: "takeover",
+			plant: func(s site) error {
+				return s.link("master", "inside", func(h *netlink.Handle, l netlink.Link) error {
+					return h.AddrDel(l, addr("10.1.0.1/32"))
+				})
+			},
+			focus: []string{"group main"},
+			says:  []string{"director master has [10.0.0.100] and lacks [10.1.0.1]"},
+			fails: []string{"one director has the addresses"},
 		},
 		{
 			name: "a backup that does not reach the real servers", lab: "takeover",
