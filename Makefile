@@ -74,7 +74,8 @@ soak: kernel ## Random runs on kernel and model side by side, for SECONDS=n; and
 test-long: kernel ## Every planted defect, every kill at random: the tests that test-kernel keeps short
 	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 60m -exec "$(GUEST)" ./lab ./scenarios ./lb/vrrp/wire
 
-# KERNELS names more kernels by path; MATRIX=-full runs everything under QEMU too,
+# KERNELS names more kernels by path; MATRIX="-only 6.12 -job model" runs a part on one and keeps
+# the other results, MATRIX=-full runs everything under QEMU too,
 # MATRIX=-build=false builds no kernel.
 .PHONY: matrix
 matrix: kernel ## The suite on every kernel at hand (fetches and builds them; KERNELS="path ..."), into docs/kernels.md
