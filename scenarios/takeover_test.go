@@ -78,9 +78,12 @@ func TestFaults(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
-			o := inProcess(ctx, []string{plantedFile + "=" + file, plantedBrief + "=1"})
+			o := inProcess(ctx, []string{plantedFile + "=" + file, plantedBrief + "=scenario: "})
 			for _, s := range o.Specs {
 				t.Logf("%s: %s (%.1f s)\n%s", s.State, s.Name, s.Seconds, strings.Join(s.Notes, "\n"))
+			}
+			if plan, _, err := topology.Open(file, ""); err != nil || len(o.Specs) != len(plan.Scenarios) {
+				t.Errorf("%d specs were played, not one for each scenario (%v)", len(o.Specs), err)
 			}
 			if o.err != nil || !o.Passed {
 				t.Errorf("%v\n%s", o.err, o.failures())
