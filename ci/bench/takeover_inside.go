@@ -55,6 +55,10 @@ func (c takeoverCase) run(ctx context.Context) (gap time.Duration, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, l.Down(ctx)) }()
+	pid, err := directorPID(l) // it takes time, and processor, to find out
+	if err != nil {
+		return 0, err
+	}
 	v, err := visit(l)
 	if err != nil {
 		return 0, err
@@ -66,7 +70,7 @@ func (c takeoverCase) run(ctx context.Context) (gap time.Duration, err error) {
 	if err := pause(ctx, time.Duration(rand.Int64N(int64(c.interval)))); err != nil {
 		return 0, err
 	}
-	if err := c.end(l); err != nil {
+	if err := c.end(l, pid); err != nil {
 		return 0, err
 	}
 	ended := time.Now()
@@ -94,17 +98,21 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// end kills or stops the first director.
-func (c takeoverCase) end(l *lab.Lab) error {
+// directorPID finds the first director's process.
+func directorPID(l *lab.Lab) (int, error) {
 	status, err := l.Status()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	i := slices.IndexFunc(status.Processes, func(p lab.ProcessStatus) bool { return p.What == "director of node first" })
 	if i < 0 {
-		return errors.New("the first director has no process")
+		return 0, errors.New("the first director has no process")
 	}
-	pid := status.Processes[i].PID
+	return status.Processes[i].PID, nil
+}
+
+// end kills or stops the first director.
+func (c takeoverCase) end(l *lab.Lab, pid int) error {
 	if !c.killed {
 		return unix.Kill(pid, unix.SIGTERM)
 	}

@@ -8,8 +8,7 @@ import (
 	"github.com/ipvslab/ipvslab/lb/vrrp"
 )
 
-// perform does what the state machine says. It reads addresses back last, when
-// others wait for nothing any more.
+// perform does what the state machine says.
 func (s *Speaker) perform(g *speaking, actions []vrrp.Action, now time.Time) {
 	check := false
 	for _, a := range actions {
@@ -36,10 +35,24 @@ func (s *Speaker) perform(g *speaking, actions []vrrp.Action, now time.Time) {
 		}
 	}
 	if check {
-		if err := s.check(g); err != nil {
+		s.checkLater(g)
+	}
+}
+
+// checkLater reads the addresses back on another thread: requests that wait for
+// the new director come first. If they are moved again meanwhile, what it has
+// read means nothing.
+func (s *Speaker) checkLater(g *speaking) {
+	g.moves++
+	moves, active := g.moves, g.fsm.State() == vrrp.Active
+	s.checks.Go(func() {
+		err := s.check(g, active)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err != nil && g.moves == moves {
 			s.report(Report{Time: time.Now(), Group: g.Name, From: g.fsm.State(), To: g.fsm.State(), Err: err})
 		}
-	}
+	})
 }
 
 // send sends an advertisement. A failure is told once until it works again.
@@ -76,10 +89,10 @@ func (s *Speaker) give(g *speaking) (removed int, err error) {
 }
 
 // check reads the addresses back.
-func (s *Speaker) check(g *speaking) error {
+func (s *Speaker) check(g *speaking, active bool) error {
 	var errs []error
 	for _, r := range g.routers {
-		errs = append(errs, s.addrs.check(r.link, r.Addresses, g.fsm.State() == vrrp.Active))
+		errs = append(errs, s.addrs.check(r.link, r.Addresses, active))
 	}
 	return errors.Join(errs...)
 }
@@ -87,12 +100,15 @@ func (s *Speaker) check(g *speaking) error {
 // end resigns and gives all addresses up.
 func (s *Speaker) end() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := time.Now()
-	var errs []error
 	for _, g := range s.groups {
 		s.perform(g, g.fsm.Shutdown(now), now)
-		if err := s.check(g); err != nil {
+	}
+	s.mu.Unlock()
+	s.checks.Wait()
+	var errs []error
+	for _, g := range s.groups {
+		if err := s.check(g, false); err != nil {
 			errs = append(errs, fmt.Errorf("failover group %s: %w", g.Name, err))
 		}
 	}

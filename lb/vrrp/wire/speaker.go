@@ -37,7 +37,8 @@ type Speaker struct {
 	monitor *linkMonitor
 	wake    int // an eventfd: Run is to look at its context
 
-	mu sync.Mutex // held by Run while it works, and by Status
+	mu     sync.Mutex // held by Run while it works, and by Status
+	checks sync.WaitGroup
 }
 
 // speaking is a group with its wires.
@@ -45,6 +46,7 @@ type speaking struct {
 	Group
 	fsm     *vrrp.Group
 	since   time.Time
+	moves   int        // of the addresses
 	routers []*routing // parallel to Group.Routers
 }
 
@@ -59,7 +61,7 @@ type routing struct {
 }
 
 // New opens the sockets for the groups; Close it, or Run it to its end. Report
-// is called on Run's thread and must return at once.
+// is called from Run's threads and must return at once.
 func New(ns *netns.NS, groups []Group, report func(Report)) (_ *Speaker, err error) {
 	s := &Speaker{ns: ns, report: report, wake: -1}
 	defer func() {
