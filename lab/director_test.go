@@ -231,23 +231,17 @@ virtual_server fwmark 7 {
 
 // TestDirectorsThatFail sees that the reason is told, and that nothing is left.
 func TestDirectorsThatFail(t *testing.T) {
-	needRoot(t)
-	for _, c := range []struct {
-		name, director, want string
-		ipvs                 bool
-	}{
-		{"no-keepalived", "{kind: keepalived, program: no-such-keepalived}", "install the package keepalived", false},
-		{"no-config", "{kind: keepalived, config: missing.conf}", "missing.conf", false},
-		{"no-rules", "{kind: ipvsadm, rules: missing.rules}", "missing.rules", false},
-		{"ends", "{kind: command, argv: [sh, -c, 'echo oops; exit 3'], ready: {log: never}}", "oops", false},
-		{"no-program", "{kind: command, argv: [./no-such-program]}", "no-such-program", false},
-		{"never-ready", "{kind: command, argv: [sleep, '1000'], ready: {log: never, within: 100ms}}", "not ready within 100ms", false},
-		{"no-table", "{kind: command, argv: [sh, -c, 'exec sleep 1000'], ready: {within: 200ms}}", "service web", true},
+	needIPVS(t)
+	for _, c := range []struct{ name, director, want string }{
+		{"no-keepalived", "{kind: keepalived, program: no-such-keepalived}", "install the package keepalived"},
+		{"no-config", "{kind: keepalived, config: missing.conf}", "missing.conf"},
+		{"no-rules", "{kind: ipvsadm, rules: missing.rules}", "missing.rules"},
+		{"ends", "{kind: command, argv: [sh, -c, 'echo oops; exit 3'], ready: {log: never}}", "oops"},
+		{"no-program", "{kind: command, argv: [./no-such-program]}", "no-such-program"},
+		{"never-ready", "{kind: command, argv: [sleep, '1000'], ready: {log: never, within: 100ms}}", "not ready within 100ms"},
+		{"no-table", "{kind: command, argv: [sh, -c, 'exec sleep 1000'], ready: {within: 200ms}}", "service web"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.ipvs {
-				needIPVS(t)
-			}
 			if c.name == "no-config" {
 				needKeepalived(t)
 			}
