@@ -54,16 +54,18 @@ func (b *builder) launch(ctx context.Context, node *Node, spec ExecSpec, what st
 	if err != nil {
 		return err
 	}
+	if problem == "" {
+		err = b.record(cmd.Process.Pid, what, ready.log) // even one that has ended is there until it is waited for
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	if problem != "" {
+	switch {
+	case problem != "":
 		return fmt.Errorf("%w: %s", ErrStart, problem)
+	case err != nil:
+		return err
 	}
-	err = b.record(cmd.Process.Pid, what, ready.log)
-	if err == nil {
-		err = ready.await(ctx, ended)
-	}
-	return err
+	return ready.await(ctx, ended)
 }
 
 // readiness is the condition under which a command counts as started.
