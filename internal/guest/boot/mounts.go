@@ -104,14 +104,6 @@ func mountTerminals() error {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
 	}
-	// Opening the node makes the kernel look for its driver (tun: a test's own wires).
-	if err := os.MkdirAll("/dev/net", 0o755); err != nil {
-		return fmt.Errorf("fill /dev: %w", err)
-	}
-	tun := int(unix.Mkdev(10, 200)) // Documentation/networking/tuntap.rst
-	if err := unix.Mknod("/dev/net/tun", unix.S_IFCHR|0o666, tun); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("make /dev/net/tun: %w", err)
-	}
 	for name, target := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
 	} {
