@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -142,7 +141,7 @@ func (p *Pair) Do(e predict.Event) (done bool, err error) {
 		return true, nil
 	case predict.Visit:
 		out, err := p.Open(e.Conn)
-		if err != nil || !out.OK || p.complete(e.Conn).Protocol != lb.TCP {
+		if err != nil || !out.OK || p.Model.Complete(e.Conn).Protocol != lb.TCP {
 			return err == nil, err
 		}
 		return p.Do(predict.Event{Verb: predict.FIN, Conn: e.Conn})
@@ -301,20 +300,6 @@ func (p *Pair) answer(c oracle.ConnState, f director.Flags) director.Packet {
 }
 
 func (p *Pair) packet(c oracle.Conn, f director.Flags) director.Packet {
-	c = p.complete(c)
+	c = p.Model.Complete(c)
 	return director.Packet{Protocol: c.Protocol, Src: c.Client, Dst: c.Virtual, Flags: f}
-}
-
-// complete fills in what the service says, as the model does.
-func (p *Pair) complete(c oracle.Conn) oracle.Conn {
-	if c.Protocol == 0 {
-		c.Protocol = p.service.Protocol
-	}
-	if c.Protocol == 0 {
-		c.Protocol = lb.TCP
-	}
-	if !c.Virtual.IsValid() {
-		c.Virtual = netip.AddrPortFrom(p.service.Addr, p.service.Port)
-	}
-	return c
 }

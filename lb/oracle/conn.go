@@ -41,7 +41,7 @@ type entry struct {
 // been removed, and packets are lost. A connection that has finished gives way
 // to a new one (conn_reuse_mode=1), but still counts while the choice is made.
 func (m *Model) Pick(c Conn) (lb.DestKey, bool) {
-	c = m.complete(c)
+	c = m.Complete(c)
 	old := m.conns[c]
 	if old != nil && !m.givesWay(c, old) {
 		if old.dest.available && c.Protocol == lb.TCP {
@@ -64,7 +64,7 @@ func (m *Model) Pick(c Conn) (lb.DestKey, bool) {
 // Observe binds a connection to a destination that was seen to have got it,
 // without a choice: for twos, and for following a kernel that differs.
 func (m *Model) Observe(c Conn, k lb.DestKey) error {
-	c = m.complete(c)
+	c = m.Complete(c)
 	d := m.find(k)
 	if d == nil {
 		return fmt.Errorf("observe connection from %v at %v: destination %w", c.Client, k, ErrNotFound)
@@ -116,7 +116,7 @@ func (m *Model) givesWay(c Conn, e *entry) bool {
 // SYN_SENT, SYN_RECV or SYNACK (ip_vs_proto_tcp.c, tcp_state_active_table).
 func (m *Model) Activate(c Conn) error {
 	return m.change("activate", c, func(e *entry) {
-		if m.complete(c).Protocol != lb.UDP {
+		if m.Complete(c).Protocol != lb.UDP {
 			e.move(Established)
 		}
 	})
@@ -138,13 +138,13 @@ func (m *Model) Finish(c Conn) error {
 // kernel has dropped it.
 func (m *Model) Close(c Conn) error {
 	return m.change("close", c, func(e *entry) {
-		delete(m.conns, m.complete(c))
+		delete(m.conns, m.Complete(c))
 		m.drop(e)
 	})
 }
 
 func (m *Model) change(verb string, c Conn, f func(*entry)) error {
-	e := m.conns[m.complete(c)]
+	e := m.conns[m.Complete(c)]
 	if e == nil {
 		return fmt.Errorf("%s connection from %v: %w", verb, c.Client, ErrNotFound)
 	}
@@ -172,7 +172,9 @@ func (e *entry) setActive(active bool) {
 	}
 }
 
-func (m *Model) complete(c Conn) Conn {
+// Complete fills in what the service says of a connection that leaves it out:
+// the protocol, else TCP, and the virtual address and port.
+func (m *Model) Complete(c Conn) Conn {
 	if c.Protocol == 0 {
 		c.Protocol = m.service.Protocol
 	}
@@ -206,7 +208,7 @@ func (m *Model) OneByOne(conns ...Conn) []Outcome {
 	out := make([]Outcome, len(conns))
 	for i, c := range conns {
 		out[i].Dest, out[i].OK = m.Pick(c)
-		if e := m.conns[m.complete(c)]; e != nil {
+		if e := m.conns[m.Complete(c)]; e != nil {
 			e.move(TimeWait)
 		}
 	}

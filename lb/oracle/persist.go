@@ -81,7 +81,7 @@ func (m *Model) valid(t *entry) bool {
 // ExpireTemplate says that the template which serves c's client has run out.
 // The error is ErrNotFound, or ErrInUse while connections refer to it.
 func (m *Model) ExpireTemplate(c Conn) error {
-	key := m.template(m.complete(c))
+	key := m.template(m.Complete(c))
 	t := m.templates[key]
 	switch {
 	case t == nil:

@@ -88,7 +88,7 @@ var transitions = func() (all [2][4][len(stateNames)]TCPState) {
 // dropped, and changes nothing, while the destination is removed; a server's
 // passes all the same (ip_vs_core.c, ip_vs_in_hook, ip_vs_out_hook).
 func (m *Model) Segment(c Conn, by Side, s Segment) error {
-	c = m.complete(c)
+	c = m.Complete(c)
 	if c.Protocol != lb.TCP {
 		return fmt.Errorf("send segment of %v: %v has no states here", c.Client, c.Protocol)
 	}
@@ -125,7 +125,7 @@ func (m *Model) Connections() []ConnState {
 
 // Connection is one of them; false if there is none.
 func (m *Model) Connection(c Conn) (ConnState, bool) {
-	c = m.complete(c)
+	c = m.Complete(c)
 	e, ok := m.conns[c]
 	if !ok {
 		return ConnState{}, false
