@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -145,13 +144,9 @@ func (p process) session() ([]process, error) {
 // statOf reads a process's state, a letter, and the number of its session
 // (fields 3 and 6 of proc_pid_stat(5)).
 func statOf(pid int) (state byte, session int, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := statFields(pid)
 	if err != nil {
 		return 0, 0, err
-	}
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	if len(fields) < 4 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat is cut short", pid)
 	}
 	session, err = strconv.Atoi(string(fields[3]))
 	return fields[0][0], session, err

@@ -34,16 +34,25 @@ func findProcess(pid int, what string) (process, error) {
 }
 
 func startTime(pid int) (uint64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := statFields(pid)
 	if err != nil {
 		return 0, err
 	}
-	// The second field, the name, may hold blanks and parentheses.
+	return strconv.ParseUint(string(fields[19]), 10, 64)
+}
+
+// statFields reads the fields of proc_pid_stat(5) from the third on: the
+// second, the name, may hold blanks and parentheses.
+func statFields(pid int) ([][]byte, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat is cut short", pid)
+		return nil, fmt.Errorf("/proc/%d/stat is cut short", pid)
 	}
-	return strconv.ParseUint(string(fields[19]), 10, 64)
+	return fields, nil
 }
 
 // alive tells whether the process runs: it exists, is the same, and no zombie.
