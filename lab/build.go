@@ -17,7 +17,7 @@ type builder struct {
 	opts     Options
 
 	segments *netns.NS
-	bridges  map[string]rtnl.End  // by network
+	bridges  map[string]*segment  // by network
 	switches chan *rtnl.Conn      // in segments, one for each that works at a time
 	settings chan *rtnl.Settings  // likewise
 	cables   map[string]cable     // by node and interface; see planCables
@@ -119,11 +119,7 @@ func (b *builder) createSegments(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("create segments: %w", err)
 	}
-	var reqs []rtnl.Request
-	for _, bridge := range b.bridges {
-		reqs = append(reqs, rtnl.NewBridge(bridge))
-	}
-	return b.onSwitch(func(conn *rtnl.Conn) error { return conn.Apply(ctx, reqs...) })
+	return b.makeBridges(ctx)
 }
 
 // onSwitch lends fn a connection to the segments' namespace.

@@ -12,7 +12,6 @@ import (
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/topology"
-	"golang.org/x/sys/unix"
 )
 
 // cable is a veth that leads from a node to a bridge.
@@ -32,8 +31,8 @@ const firstIndex = 16
 
 // The two ends of a cable must have different indices: else the kernel holds
 // them for the same device and takes up to a second to notice that a cable works
-// (net/core/link_watch.c: linkwatch_urgent_event). So bridges' ports count from
-// firstPort, and the second end of a cable between nodes is shifted.
+// (net/core/link_watch.c: linkwatch_urgent_event). So bridges' ports and trunks count
+// from firstPort, and the second end of a cable between nodes is shifted.
 const (
 	firstPort = 1000
 	pairShift = 500
@@ -41,14 +40,11 @@ const (
 
 // planCables lays out bridges and cables: their names and indices.
 func (b *builder) planCables() error {
-	b.bridges, b.cables, b.paired = map[string]rtnl.End{}, map[string]cable{}, map[string][]pairEnd{}
-	index, port := firstIndex, firstPort
+	b.cables, b.paired = map[string]cable{}, map[string][]pairEnd{}
+	var port int
+	b.bridges, port = segments(b.plan, firstPort)
 	for _, n := range b.plan.Networks {
-		switch n.Kind {
-		case topology.Segment:
-			b.bridges[n.Name] = rtnl.End{Name: n.Name, Index: index, MTU: n.MTU, MAC: bridgeMAC(b.plan.Name, n.Name), Up: true}
-			index++
-		case topology.Veth:
+		if n.Kind == topology.Veth {
 			b.paired[n.Name] = nil
 		}
 	}
@@ -67,13 +63,13 @@ func (b *builder) planCables() error {
 				b.paired[iface.Network] = append(ends, pairEnd{node, end, iface.Down})
 				continue
 			}
-			bridge, ok := b.bridges[iface.Network]
+			bridges, ok := b.bridges[iface.Network]
 			if !ok {
 				return fmt.Errorf("node %s: interface %s: no network %q", node.Name, iface.Name, iface.Network)
 			}
 			here := rtnl.End{
 				Name: portName(node.Name, iface.Name, port), Index: port, MTU: end.MTU,
-				Master: bridge.Index, Up: true,
+				Master: bridges.next().Index, Up: true,
 			}
 			b.cables[cableName(node.Name, iface.Name)] = cable{here, end}
 			port++
@@ -102,13 +98,7 @@ func (b *builder) plugIn(ctx context.Context, node *topology.Node) error {
 			}
 		}
 	}
-	return b.onSwitch(func(conn *rtnl.Conn) error {
-		err := conn.Apply(ctx, reqs...)
-		if errors.Is(err, unix.EXFULL) {
-			return fmt.Errorf("%w: a bridge takes at most 1023 ports; split the network", err)
-		}
-		return err
-	})
+	return b.onSwitch(func(conn *rtnl.Conn) error { return conn.Apply(ctx, reqs...) })
 }
 
 func (b *builder) isPaired(node *topology.Node) bool {
@@ -198,6 +188,11 @@ func (b *builder) awaitLinks(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
 	defer cancel()
 	var ports []string
+	for _, s := range b.bridges {
+		for _, t := range s.trunks {
+			ports = append(ports, t.lower.Name, t.upper.Name)
+		}
+	}
 	for _, node := range b.plan.Nodes {
 		for _, iface := range node.Interfaces {
 			if c, ok := b.cables[cableName(node.Name, iface.Name)]; ok && !iface.Down {

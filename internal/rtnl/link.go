@@ -16,7 +16,7 @@ type End struct {
 	MTU    int    // bytes; zero: the kernel's default
 	Alias  string // free text that `ip link` shows; only SetLink writes it
 	Up     bool
-	Master int // index of a bridge in the same namespace; not for a peer
+	Master int // index of a bridge in the same namespace; for a peer only SetLink sets it
 }
 
 // NewBridge makes a plain learning switch: no spanning tree, no multicast
@@ -60,7 +60,7 @@ func NewDummy(e End) Request {
 	return Request{What: "create dummy interface " + e.Name, msg: req}
 }
 
-// SetLink changes a link that exists: its MTU, MAC and alias if given, then up.
+// SetLink changes a link that exists: its MTU, MAC, alias and master if given, then up.
 func SetLink(e End) Request {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	req.AddData(infomsg(e))
@@ -69,6 +69,9 @@ func SetLink(e End) Request {
 	}
 	if e.Alias != "" {
 		req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(e.Alias)))
+	}
+	if e.Master != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(e.Master))))
 	}
 	return Request{What: "set up interface " + e.Name, msg: req}
 }
