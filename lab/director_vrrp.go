@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/embedded"
+	"github.com/ipvslab/ipvslab/lb/vrrp"
 	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -82,6 +83,13 @@ func keepalivedInstance(w io.Writer, g *topology.Group, r *topology.VirtualRoute
 	if !g.Preempt {
 		f("    nopreempt")
 	}
+	f("    higher_prio_send_advert") // or a split brain that has healed goes on in neighbours' tables
+	if g.Refresh > 0 {
+		f("    garp_master_refresh %d", wholeSeconds(g.Refresh))
+	}
+	if g.Password != "" {
+		f("    authentication {\n        auth_type PASS\n        auth_pass %s\n    }", g.Password[:min(len(g.Password), vrrp.MaxPassword)])
+	}
 	if g.PreemptDelay > 0 {
 		f("    preempt_delay %s", seconds(g.PreemptDelay))
 	}
@@ -110,6 +118,7 @@ func embeddedGroup(g *topology.Group, at int) embedded.Group {
 	out := embedded.Group{Group: wire.Group{
 		Name: g.Name, Version: uint8(g.Version), Priority: g.Members[at].Priority, Interval: g.Interval,
 		NoPreempt: !g.Preempt, PreemptDelay: g.PreemptDelay, StartActive: g.StartActive && at == 0,
+		Refresh: g.Refresh, Password: g.Password,
 	}}
 	for _, r := range g.Routers {
 		router := wire.Router{Network: r.Network, Interface: r.Ends[at].Interface, ID: r.ID, Addr: r.Ends[at].Addr}
@@ -131,6 +140,9 @@ func embeddedGroup(g *topology.Group, at int) embedded.Group {
 
 // seconds is a time span as keepalived reads it.
 func seconds(t time.Duration) string { return strconv.FormatFloat(t.Seconds(), 'f', -1, 64) }
+
+// wholeSeconds rounds up: keepalived knows no parts of a second there.
+func wholeSeconds(t time.Duration) int { return int((t + time.Second - 1) / time.Second) }
 
 // awaitGroups waits until the addresses of every failover group are somewhere.
 func (b *builder) awaitGroups(ctx context.Context) error {

@@ -70,6 +70,16 @@ func (d *describer) group(g *Group) {
 	if g.StartActive {
 		d.item("", "start", "%s as active", g.Members[0].Node)
 	}
+	switch g.Refresh {
+	case defaultRefresh:
+	case 0:
+		d.item("", "announcements", "with a reason only")
+	default:
+		d.item("", "announcements", "again every %s", g.Refresh)
+	}
+	if g.Password != "" {
+		d.item("", "authentication", "by password")
+	}
 	if s := g.Sync; s != nil {
 		d.item("", "sync daemons", "%s, id %d on %s", s.Mode, s.ID, s.Network)
 	}

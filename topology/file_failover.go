@@ -22,6 +22,10 @@ type FailoverSpec struct {
 	Unicast bool `json:"unicast,omitempty"`
 	// backup (the default): all wait for each other when they start; active: the preferred one takes the addresses at once.
 	Start StartName `json:"start,omitempty"`
+	// How often the active director tells its neighbours again where the addresses are, beside the announcements that have a reason (keepalived's garp_master_refresh); 5s unless told otherwise, 0s: never.
+	Refresh *Duration `json:"refresh,omitempty"`
+	// Authentication of advertisements, with version 2 only; none unless told otherwise.
+	Authentication *AuthenticationSpec `json:"authentication,omitempty"`
 	// The kernel's connection synchronisation: none (the default), follow, both, true (follow), or a mapping.
 	Sync *SyncSpec `json:"sync,omitempty"`
 }
@@ -33,6 +37,14 @@ type GroupDirectors Ordered[GroupDirectorSpec]
 type GroupDirectorSpec struct {
 	// 1 to 254; the greatest has the addresses. 255 would be their owner, and nobody owns a floating address.
 	Priority int `json:"priority,omitempty" jsonschema:"minimum=1,maximum=254"`
+}
+
+// AuthenticationSpec is how VRRP version 2 authenticates advertisements.
+type AuthenticationSpec struct {
+	// pass (the default): a password in clear text (RFC 2338, section 5.3.6; keepalived's auth_type PASS). ah, an IP authentication header, is refused: RFC 3768 has removed it, and no director here speaks it.
+	Type AuthenticationName `json:"type,omitempty"`
+	// The password (keepalived's auth_pass), the same on all directors; its first 8 bytes count.
+	Password string `json:"password"`
 }
 
 // SyncSpec is a mode alone, true (follow), or a mapping.
@@ -52,8 +64,13 @@ type SyncSpec struct {
 // StartName is the state a failover group's directors start in.
 type StartName string
 
+// AuthenticationName is a type of authentication.
+type AuthenticationName string
+
 // SyncName is when the kernel's sync daemons run.
 type SyncName string
 
 func (StartName) allowed() []string { return []string{"backup", "active"} }
 func (SyncName) allowed() []string  { return []string{"none", "follow", "both"} }
+
+func (AuthenticationName) allowed() []string { return []string{"pass", "ah"} }

@@ -20,6 +20,11 @@ type Group struct {
 	Unicast      bool          `json:"unicast,omitempty"`
 	// StartActive: the first member takes the addresses when it starts, without waiting.
 	StartActive bool `json:"startActive,omitempty"`
+	// Refresh is how often the active director announces the addresses for no
+	// reason; 0: never.
+	Refresh time.Duration `json:"refresh,omitempty"`
+	// Password authenticates advertisements of version 2; empty: nothing does.
+	Password string `json:"password,omitempty"`
 	// Routers are the virtual routers that move together, in the networks' order.
 	Routers []VirtualRouter `json:"routers"`
 	// Services are those whose VIPs float with the group.

@@ -84,6 +84,7 @@ func writeReference(t *testing.T, out *bytes.Buffer) {
 		{"TunnelSpec", "services.NAME.realServers.NAME.tunnel"},
 		{"FailoverSpec", "failover.NAME"},
 		{"GroupDirectorSpec", "failover.NAME.directors.NAME"},
+		{"AuthenticationSpec", "failover.NAME.authentication"},
 		{"SyncSpec", "failover.NAME.sync"},
 		{"ScenarioSpec", "scenarios.NAME"},
 		{"TrafficSpec", "scenarios.NAME.traffic"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
@@ -15,7 +16,10 @@ const (
 	maxInterval     = 4095 * centisecond // 12 bits, RFC 9568, section 5.2.7
 	maxIntervalV2   = 255 * time.Second  // 8 bits, RFC 3768, section 5.3.7
 	maxPreemptDelay = 1000 * time.Second // keepalived.conf(5), preempt_delay
-	firstRouterID   = 51                 // the one in keepalived's examples
+	defaultRefresh  = 5 * time.Second
+	maxRefresh      = time.Hour
+	maxPassword     = 8  // bytes, RFC 2338, section 5.3.10
+	firstRouterID   = 51 // the one in keepalived's examples
 )
 
 // group is a planned failover group beside what the file says of it.
@@ -47,11 +51,14 @@ func (p *planner) resolveFailover() {
 		p.plan.Failover = append(p.plan.Failover, Group{
 			Name: e.Key, Version: cmp.Or(sp.Version, 3), Interval: cmp.Or(time.Duration(sp.Interval), defaultInterval),
 			Preempt: on(sp.Preempt), PreemptDelay: time.Duration(sp.PreemptDelay), Unicast: sp.Unicast, StartActive: sp.Start == "active",
+			Refresh: defaultRefresh,
 		})
 		g := &group{Group: &p.plan.Failover[i], spec: sp, path: path, id: uint8(cmp.Or(sp.ID, min(firstRouterID+i, 255)))}
 		p.failover = append(p.failover, g)
 		p.resolveMembers(g)
 		p.checkInterval(g)
+		p.resolveRefresh(g)
+		p.authenticate(g)
 		for _, a := range sp.Addresses {
 			p.floatGateways(g, a.Key, a.Value)
 		}
@@ -125,6 +132,42 @@ func (p *planner) checkInterval(g *group) {
 			"a director that starts as active takes over whenever it comes back")
 	}
 }
+
+func (p *planner) resolveRefresh(g *group) {
+	if g.spec.Refresh == nil {
+		return
+	}
+	if g.Refresh = time.Duration(*g.spec.Refresh); g.Refresh < 0 || g.Refresh > maxRefresh {
+		p.errorf(g.path+".refresh", "allowed: 0s to "+maxRefresh.String(), "found %s", g.Refresh)
+	}
+}
+
+// authenticate takes the password over, as far as version 2 can carry it.
+func (p *planner) authenticate(g *group) {
+	sp, path := g.spec.Authentication, g.path+".authentication"
+	if sp == nil || p.broken(path) {
+		return
+	}
+	g.Password = sp.Password
+	odd := strings.IndexFunc(sp.Password, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(oddInPassword, r) })
+	switch {
+	case g.Version != 2:
+		p.errorf(path, "take version: 2, or leave it out", "VRRP version %d has no authentication", g.Version)
+	case sp.Type == "ah":
+		p.errorf(path+".type", "take type: pass, or leave authentication out",
+			"AH, an IP authentication header: RFC 3768 has removed it from VRRP, and no director here speaks it")
+	case sp.Password == "":
+		p.errorf(path+".password", "say one, of 1 to 8 bytes", "there is no password")
+	case odd >= 0:
+		p.errorf(path+".password", "allowed: letters, digits and most signs; not blanks, quotes or "+oddInPassword,
+			"a sign that keepalived's configuration files have no way to say, at byte %d", odd+1)
+	case len(sp.Password) > maxPassword:
+		p.warn(DirectorCannot, path+".password", "take one of 8 bytes", "VRRP carries 8 bytes: the last %d of the password don't count", len(sp.Password)-maxPassword)
+	}
+}
+
+// oddInPassword are signs that mean something in keepalived.conf(5).
+const oddInPassword = "\"'\\#!$@{}"
 
 // floatGateways puts the addresses that the file says of a network into the group.
 func (p *planner) floatGateways(g *group, network string, addrs []netip.Addr) {

@@ -32,6 +32,8 @@ type Advert struct {
 	// centiseconds up to 40.95 s in version 3.
 	Interval  time.Duration
 	Addresses []netip.Addr // of one family; 255 at most
+	AuthType  AuthType     // of version 2; version 3 has none
+	Password  Password     // that goes with AuthPass
 }
 
 // The reasons for which a packet is no advertisement to act on.
@@ -40,14 +42,13 @@ var (
 	ErrLength   = errors.New("length does not fit its content")
 	ErrVersion  = errors.New("version is not 2 or 3, or not right for IPv6")
 	ErrType     = errors.New("not an ADVERTISEMENT")
-	ErrAuth     = errors.New("version 2 with authentication, which RFC 3768 has removed")
 	ErrChecksum = errors.New("wrong checksum")
 )
 
 const (
 	typeAdvert  = 1
 	headerLen   = 8
-	authLen     = 8 // version 2 ends with so many bytes of nothing
+	authLen     = 8 // version 2 ends with so many bytes of authentication data
 	centisecond = 10 * time.Millisecond
 	maxCentis   = 1<<12 - 1
 )
@@ -69,7 +70,7 @@ func (a *Advert) Append(b []byte, src, dst netip.Addr) ([]byte, error) {
 		if seconds < 1 || seconds > 255 || a.Interval%time.Second != 0 {
 			return b[:start], fmt.Errorf("encode VRRP advertisement: interval %v, want 1s to 255s in whole seconds", a.Interval)
 		}
-		b = append(b, 0, byte(seconds), 0, 0)
+		b = append(b, byte(a.AuthType), byte(seconds), 0, 0)
 	case a.Version == 3:
 		centis := a.Interval / centisecond
 		if centis < 1 || centis > maxCentis || a.Interval%centisecond != 0 {
@@ -86,7 +87,7 @@ func (a *Advert) Append(b []byte, src, dst netip.Addr) ([]byte, error) {
 		b = append(b, addr.AsSlice()...)
 	}
 	if a.Version == 2 {
-		b = append(b, make([]byte, authLen)...)
+		b = append(b, a.Password[:]...)
 	}
 	sum := sum(0, b[start:])
 	if a.Version == 3 {
@@ -133,8 +134,8 @@ func parse(b []byte, src, dst netip.Addr, ttl int) (Advert, error) {
 		return Advert{}, ErrChecksum
 	}
 	if a.Version == 2 {
-		if b[4] != 0 {
-			return Advert{}, ErrAuth
+		if a.AuthType = AuthType(b[4]); a.AuthType == AuthPass {
+			a.Password = Password(b[len(b)-authLen:])
 		}
 		a.Interval = time.Duration(b[5]) * time.Second
 	} else {

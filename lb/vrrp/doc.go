@@ -1,6 +1,6 @@
 // Package vrrp is the Virtual Router Redundancy Protocol as values: the
 // advertisement's two formats ([Advert]; version 3 of RFC 9568 for IPv4 and
-// IPv6, version 2 of RFC 3768 for IPv4) and the state machine ([Group]).
+// IPv6, version 2 of RFC 3768 for IPv4, with the passwords of RFC 2338) and the state machine ([Group]).
 //
 // It is pure: time and packets are handed in, what is to be done comes out as
 // [Action]s. It imports nothing of ours; lb/vrrp/wire connects it with a network.

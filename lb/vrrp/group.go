@@ -44,7 +44,13 @@ type Config struct {
 	PreemptDelay time.Duration
 	// StartActive takes the addresses at the start without waiting, as their owner would.
 	StartActive bool
-	Routers     []Router
+	// Refresh is how often an Active router announces its addresses again, though
+	// nothing has happened (keepalived's garp_master_refresh); 0: never.
+	Refresh time.Duration
+	// Password authenticates advertisements of version 2 (RFC 2338, section
+	// 5.3.6, type 1); the zero Password: there is no authentication.
+	Password Password
+	Routers  []Router
 }
 
 // Router is one virtual router: the group's part on one network.
@@ -76,6 +82,12 @@ func (c *Config) Validate() error {
 		if r.VRID == 0 {
 			add("virtual router on %s: id 0: want 1 to 255", r.Name)
 		}
+	}
+	if c.Password != (Password{}) && c.Version != 2 {
+		add("a password: version %d has no authentication, only version 2 has", c.Version)
+	}
+	if c.Refresh < 0 {
+		add("announcements every %v: want 0s (never) or more", c.Refresh)
 	}
 	if c.PreemptDelay < 0 || c.PreemptDelay > 0 && c.NoPreempt {
 		add("preemption after %v, and no preemption: keep one", c.PreemptDelay)
@@ -115,13 +127,19 @@ type Action struct {
 	Do       Do
 	Router   int // index in Config.Routers, where it matters
 	Priority uint8
+	Repeat   int // Announce: how often, against loss
 	From, To State
 	Why      string
 }
 
-// Figures of keepalived's defaults (keepalived.conf(5), vrrp_garp_master_delay):
-// neighbours that missed the first announcement get a second one.
-const reannounce = 5 * time.Second
+// Figures of keepalived's defaults (keepalived.conf(5), vrrp_garp_master_delay,
+// _repeat and _refresh_repeat): neighbours that missed the first announcement
+// get a second one.
+const (
+	reannounce    = 5 * time.Second
+	Repeat        = 5 // of each announcement that has a reason
+	refreshRepeat = 1 // of one that has none
+)
 
 // tolerance is the part of an interval by which a timer may be late: a quarter.
 const tolerance = 4
@@ -133,9 +151,9 @@ type Group struct {
 	state    State
 	started  bool
 	members  []member
+	since    time.Time // when the state began
 	adver    time.Time // Active: the next advertisement
-	announce time.Time // Active: the next announcement; zero: none
-	said     time.Time // Active: the latest announcement
+	announce announcing
 	excused  bool      // Backup: it has waited for being late
 	preempt  time.Time // Backup: from when on a lower priority is not respected; zero: not yet decided
 	rivals   map[netip.Addr]bool
@@ -258,7 +276,7 @@ func (g *Group) Deadline() time.Time {
 	switch g.state {
 	case Active:
 		sooner(g.adver)
-		sooner(g.announce)
+		sooner(g.announce.next())
 	case Backup:
 		next = g.allDown()
 	}
@@ -272,9 +290,8 @@ func (g *Group) Tick(now time.Time) []Action {
 		if !now.Before(g.adver) {
 			g.advertise(now)
 		}
-		if !g.announce.IsZero() && !now.Before(g.announce) {
-			g.announce = time.Time{}
-			g.announceAll(now)
+		if n := g.announce.fire(now, g.cfg.Refresh); n > 0 {
+			g.announceAll(n)
 		}
 	case Backup:
 		g.expire(now)
@@ -329,8 +346,9 @@ func (g *Group) become(now time.Time, why string) {
 	g.rivals = map[netip.Addr]bool{}
 	g.advertise(now)
 	g.do(Action{Do: Take})
-	g.announceAll(now)
-	g.announce = now.Add(reannounce)
+	g.announceAll(Repeat)
+	g.announce = announcing{said: now, again: now.Add(reannounce)}
+	g.since = now
 	g.change(Active, why)
 }
 
@@ -342,6 +360,7 @@ func (g *Group) wait(now time.Time, why string) {
 	if g.state == Active {
 		g.do(Action{Do: Give})
 	}
+	g.since = now
 	g.change(Backup, why)
 }
 
@@ -365,10 +384,9 @@ func (g *Group) advertise(now time.Time) {
 	g.adver = now.Add(g.cfg.Interval)
 }
 
-func (g *Group) announceAll(now time.Time) {
-	g.said = now
+func (g *Group) announceAll(repeat int) {
 	for i := range g.members {
-		g.do(Action{Do: Announce, Router: i})
+		g.do(Action{Do: Announce, Router: i, Repeat: repeat})
 	}
 }
 

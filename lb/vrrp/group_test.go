@@ -29,6 +29,9 @@ func word(a Action) string {
 	case Give:
 		return "give"
 	case Announce:
+		if a.Repeat != Repeat {
+			return fmt.Sprintf("announce%dx%d", a.Router, a.Repeat)
+		}
 		return fmt.Sprintf("announce%d", a.Router)
 	case Change:
 		return a.From.String() + ">" + a.To.String()
@@ -169,33 +172,35 @@ func TestRFC9568(t *testing.T) {
 		{"6.4.3: priority 0", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},
-			{down + 300*ms, hear(high, 0), "send0:100", down + 1300*ms},
+			{down + 300*ms, hear(high, 0), "send0:100", down + time.Second}, // somebody had the addresses, too: when it may be said again
+			{down + time.Second, tick, "announce0", down + 1300*ms},
 		}},
 		{"6.4.3: greater priority", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},
-			{4 * time.Second, hearOn(0, low, 101, 100*ms), "give active>backup", 4*time.Second + down/10},
+			{4 * time.Second, hearOn(0, low, 101, 100*ms), "give active>backup send0:100", 4*time.Second + down/10},
 		}},
 		{"6.4.3: equal priority, greater address", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},
-			{4 * time.Second, hear(high, 100), "give active>backup", 4*time.Second + down},
+			{4 * time.Second, hear(high, 100), "give active>backup send0:100", 4*time.Second + down},
 		}},
 		{"6.4.3: equal priority, lesser address", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},
-			{4 * time.Second, hear(low, 100), "send0:100 notice0", down + time.Second},
 			{4 * time.Second, hear(low, 100), "send0:100", down + time.Second},
+			{5 * time.Second, hear(low, 100), "send0:100 announce0 notice0", down + time.Second},
+			{5 * time.Second, hear(low, 100), "send0:100", down + time.Second},
 		}},
 		{"6.4.3: lesser priority is told off", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},
-			{4 * time.Second, hear(high, 99), "send0:100 notice0", down + time.Second},
+			{4 * time.Second, hear(high, 99), "send0:100", down + time.Second},
 		}},
 		{"6.4.3: the owner gives way to nobody of a lesser address", func(c *Config) { c.Priority = Owner }, 1, []step{
 			{0, startup, "send0:255 take announce0 initialize>active", time.Second},
-			{500 * ms, hear(high, 254), "send0:255 notice0", time.Second},
-			{500 * ms, hear(high, 255), "give active>backup", 500*ms + 3*time.Second + time.Second/256},
+			{500 * ms, hear(high, 254), "send0:255", time.Second},
+			{500 * ms, hear(high, 255), "give active>backup send0:255", 500*ms + 3*time.Second + time.Second/256},
 		}},
 		{"a neighbour that missed the announcement gets another", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
@@ -209,6 +214,36 @@ func TestRFC9568(t *testing.T) {
 			{down + 5*time.Second, tick, "send0:100 announce0", down + 6*time.Second},
 			{down + 6500*ms, hear(high, 50), "send0:100 announce0 notice0", down + 6*time.Second},
 			{down + 6600*ms, hear(high, 50), "send0:100", down + 6*time.Second},
+			{down + 6700*ms, tick, "send0:100", down + 7500*ms},
+			{down + 7500*ms, tick, "announce0", down + 7700*ms}, // a second after the one before
+			{down + 12*time.Second, tick, "send0:100 announce0", down + 13*time.Second},
+		}},
+		{"one that was preempted is no rival, unless it goes on", nil, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{down, tick, active, down + time.Second},
+			{down + 5*ms, hear(low, 50), "send0:100", down + time.Second},
+			{down + time.Second, tick, "send0:100 announce0", down + 2*time.Second},
+			{down + 1005*ms, hear(low, 50), "send0:100 notice0", down + 2*time.Second},
+		}},
+		{"a split brain heals: the better one has heard nothing until the other gives way", func(c *Config) { c.Priority = 200 }, 1, []step{
+			{0, startup, "initialize>backup", 3*time.Second + 218750*time.Microsecond},
+			{time.Hour, tick, "", time.Hour + time.Second},
+			{2 * time.Hour, tick, "send0:200 take announce0 backup>active", 2*time.Hour + time.Second},
+			{3 * time.Hour, tick, "send0:200 announce0", 3*time.Hour + time.Second},
+			{3*time.Hour + time.Second, hear(low, 100), "send0:200 announce0 notice0", 3*time.Hour + time.Second},
+		}},
+		{"announced again for no reason", func(c *Config) { c.Refresh = 3 * time.Second }, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{down, tick, active, down + time.Second},
+			{down + 5*time.Second, tick, "send0:100 announce0", down + 6*time.Second},
+			{down + 7500*ms, tick, "send0:100", down + 8*time.Second},
+			{down + 8*time.Second, tick, "announce0x1", down + 8500*ms},
+			{down + 8500*ms, tick, "send0:100", down + 9500*ms},
+			{down + 8600*ms, hear(low, 50), "send0:100 notice0", down + 9*time.Second},
+			{down + 9*time.Second, tick, "announce0", down + 9500*ms},
+			{down + 11*time.Second, tick, "send0:100 announce0x1", down + 12*time.Second},
+			{down + 13600*ms, tick, "send0:100 announce0", down + 14600*ms},
+			{down + 16600*ms, tick, "send0:100 announce0x1", down + 17600*ms},
 		}},
 		{"start as active", func(c *Config) { c.StartActive = true }, 1, []step{
 			{0, startup, "send0:100 take announce0 initialize>active", time.Second},
@@ -267,7 +302,7 @@ func TestRFC9568(t *testing.T) {
 		{"a group gives way when one is heard on one network", nil, 2, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, "send0:100 send1:100 take announce0 announce1 backup>active", time.Second + down},
-			{4 * time.Second, hearOn(1, low, 150, time.Second), "give active>backup", 4*time.Second + down},
+			{4 * time.Second, hearOn(1, low, 150, time.Second), "give active>backup send1:100", 4*time.Second + down},
 		}},
 		{"a group resigns as a whole", nil, 2, []step{
 			{0, startup, "initialize>backup", down},
@@ -345,6 +380,46 @@ func TestReceiveRefuses(t *testing.T) {
 	}
 }
 
+// TestAuthentication: an advertisement counts if it has what is configured, as
+// with keepalived.
+func TestAuthentication(t *testing.T) {
+	const ours = "secret"
+	for _, c := range []struct {
+		name     string
+		password string // configured here
+		a        Advert
+		want     error
+	}{
+		{"none, none asked for", "", Advert{}, nil},
+		{"the same", ours, Advert{AuthType: AuthPass, Password: PasswordOf(ours)}, nil},
+		{"the same in the first 8 bytes", "eightbyt", Advert{AuthType: AuthPass, Password: PasswordOf("eightbytes")}, nil},
+		{"another", ours, Advert{AuthType: AuthPass, Password: PasswordOf("Secret")}, ErrPassword},
+		{"a longer one", ours, Advert{AuthType: AuthPass, Password: PasswordOf("secrets")}, ErrPassword},
+		{"none, one asked for", ours, Advert{}, ErrAuth},
+		{"one, none asked for", "", Advert{AuthType: AuthPass, Password: PasswordOf(ours)}, ErrAuth},
+		{"AH, none asked for", "", Advert{AuthType: AuthAH}, ErrAuth},
+		{"AH, one asked for", ours, Advert{AuthType: AuthAH}, ErrAuth},
+		{"an unknown type", ours, Advert{AuthType: 9, Password: PasswordOf(ours)}, ErrAuth},
+	} {
+		g, err := NewGroup(config(1, func(cfg *Config) { cfg.Version, cfg.Password = 2, PasswordOf(c.password) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Startup(epoch)
+		c.a.Version, c.a.Priority, c.a.Interval = 2, 200, time.Second
+		_, err = g.Receive(epoch, 0, high, c.a)
+		if !errors.Is(err, c.want) || errors.Is(err, ErrPassword) != errors.Is(c.want, ErrPassword) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+		if err != nil && (!strings.Contains(err.Error(), high.String()) || strings.Contains(err.Error(), ours)) {
+			t.Errorf("%s: %q does not name the peer, or tells the password", c.name, err)
+		}
+		if heard := g.Peer(0).Addr == high; heard != (c.want == nil) {
+			t.Errorf("%s: it counts as heard: %t", c.name, heard)
+		}
+	}
+}
+
 func TestConfigRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"want 2 or 3":       func(c *Config) { c.Version = 4 },
@@ -356,6 +431,8 @@ func TestConfigRefuses(t *testing.T) {
 		"id 0":              func(c *Config) { c.Routers[0].VRID = 0 },
 		"other family":      func(c *Config) { c.Routers[0].Addresses = []netip.Addr{netip.MustParseAddr("fd00::1")} },
 		"0 addresses":       func(c *Config) { c.Routers[0].Addresses = nil },
+		"a password":        func(c *Config) { c.Password = PasswordOf("x") },
+		"want 0s (never)":   func(c *Config) { c.Refresh = -1 },
 		"keep one":          func(c *Config) { c.NoPreempt, c.PreemptDelay = true, time.Second },
 	} {
 		if _, err := NewGroup(config(1, change)); err == nil || !strings.Contains(err.Error(), want) {

@@ -22,6 +22,8 @@ func (g *Group) Receive(now time.Time, router int, src netip.Addr, a Advert) ([]
 	switch {
 	case a.Version != g.cfg.Version:
 		return nil, fmt.Errorf("VRRP packet from %s, version %d: %w", src, a.Version, ErrOtherVersion)
+	case a.Version == 2 && !a.authentic(g.cfg.Password):
+		return nil, fmt.Errorf("VRRP packet from %s, %s: %w", src, a.AuthType, authFault(a, g.cfg.Password))
 	case a.Version == 2 && a.Interval != g.cfg.Interval:
 		return nil, fmt.Errorf("VRRP packet from %s, interval %v: %w", src, a.Interval, ErrInterval)
 	case src == g.cfg.Routers[router].Primary:
@@ -79,11 +81,17 @@ func (g *Group) learn(m *member, a Advert) {
 }
 
 // receiveActive is section 6.4.3 on ADVERTISEMENTs.
+//
+// Whoever gives way says once more that it was there, when it has given the
+// addresses up: the other one may never have heard it, as at the end of a split
+// brain, and has no reason then to tell its neighbours where the addresses are
+// (keepalived.conf(5), vrrp_higher_prio_send_advert).
 func (g *Group) receiveActive(now time.Time, router int, src netip.Addr, a Advert) {
 	primary := g.cfg.Routers[router].Primary
 	switch {
 	case a.Priority == Resign:
 		g.advertise(now)
+		g.reassure(now)
 	case a.Priority > g.cfg.Priority, a.Priority == g.cfg.Priority && src.Compare(primary) > 0:
 		g.preempt = time.Time{}
 		for i := range g.members {
@@ -91,35 +99,40 @@ func (g *Group) receiveActive(now time.Time, router int, src netip.Addr, a Adver
 			g.learn(&g.members[i], a)
 		}
 		g.wait(now, fmt.Sprintf("%s has priority %d", src, a.Priority))
+		g.do(Action{Do: Send, Router: router, Priority: g.cfg.Priority})
 	default:
 		g.assert(now, router, src, a)
 	}
 }
 
-// reassert is the least time between announcements that rivals provoke.
-const reassert = time.Second
-
 // assert tells a router of lower priority that there is an Active one, and the
-// network that its announcements were wrong.
+// network that its announcements were wrong. One that has just been preempted
+// is no rival: it has heard of it when it is heard no more.
 func (g *Group) assert(now time.Time, router int, src netip.Addr, a Advert) {
 	g.do(Action{Do: Send, Router: router, Priority: g.cfg.Priority})
-	if now.Sub(g.said) >= reassert {
-		g.announceAll(now)
-	}
-	if g.announce.IsZero() {
-		g.announce = now.Add(reannounce)
-	}
-	if !g.rivals[src] {
+	g.reassure(now)
+	if !g.rivals[src] && now.Sub(g.since) > g.cfg.Interval {
 		g.rivals[src] = true
 		g.do(Action{Do: Notice, Router: router, Why: fmt.Sprintf("%s: %s, priority %d, is active, too", g.cfg.Routers[router].Name, src, a.Priority)})
+	}
+}
+
+// reassure tells the networks where the addresses are, now or soon, and once more.
+func (g *Group) reassure(now time.Time) {
+	if n := g.announce.provoke(now); n > 0 {
+		g.announceAll(n)
 	}
 }
 
 // Advert is what the group has to say on a router's network.
 func (g *Group) Advert(router int, priority uint8) Advert {
 	r := g.cfg.Routers[router]
-	return Advert{
+	a := Advert{
 		Version: g.cfg.Version, VRID: r.VRID, Priority: priority, Interval: g.cfg.Interval,
-		Addresses: slices.Clone(r.Addresses),
+		Addresses: slices.Clone(r.Addresses), Password: g.cfg.Password,
 	}
+	if g.cfg.Password != (Password{}) {
+		a.AuthType = AuthPass
+	}
+	return a
 }

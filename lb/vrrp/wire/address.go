@@ -87,18 +87,14 @@ func openAnnouncer() (*announcer, error) {
 
 func (a *announcer) close() error { return unix.Close(a.fd) }
 
-// announceRepeat is how often each announcement is sent at once, against loss
-// (keepalived.conf(5), vrrp_garp_master_repeat).
-const announceRepeat = 5
-
-// announce tells the link where the addresses are.
-func (a *announcer) announce(l *link, addrs []netip.Addr) error {
+// announce tells the link where the addresses are, so often at once, against loss.
+func (a *announcer) announce(l *link, addrs []netip.Addr, repeat int) error {
 	if len(l.mac) != 6 {
 		return nil // nobody resolves addresses there
 	}
 	for _, addr := range addrs {
 		frame := announcement(l.mac, addr)
-		for range announceRepeat {
+		for range repeat {
 			if err := unix.Sendto(a.fd, frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: l.index}); err != nil {
 				return fmt.Errorf("announce %s on %s: %w", addr, l.name, err)
 			}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/lb/vrrp"
 	"golang.org/x/sys/unix"
 )
 
@@ -94,8 +95,8 @@ func TestWiresharkAgrees(t *testing.T) {
 	check("vrrp && ip && vrrp.prio > 0", "3\t51\t150\t5\t1\t1\t255\t10.0.0.1\t224.0.0.18\t01:00:5e:00:00:12\t", 1,
 		"vrrp.version", "vrrp.virt_rtr_id", "vrrp.prio", "vrrp.short_adver_int", "vrrp.checksum.status", "ip.checksum.status", "ip.ttl", "ip.src", "ip.dst", "eth.dst", expert)
 	check("vrrp && ipv6", "3\t51\t1\t255\tff02::12\t33:33:00:00:00:12\t", 2, "vrrp.version", "vrrp.virt_rtr_id", "vrrp.checksum.status", "ipv6.hlim", "ipv6.dst", "eth.dst", expert)
-	check("arp.isgratuitous && arp.src.proto_ipv4 == 10.0.0.100", "1\tff:ff:ff:ff:ff:ff\t10.0.0.100\t", announceRepeat, "arp.opcode", "eth.dst", "arp.dst.proto_ipv4", expert)
-	check("icmpv6.type == 136 && icmpv6.nd.na.target_address == fd00:1::100", "1\t255\tff02::1\t1\t0\t1\t", announceRepeat,
+	check("arp.isgratuitous && arp.src.proto_ipv4 == 10.0.0.100", "1\tff:ff:ff:ff:ff:ff\t10.0.0.100\t", vrrp.Repeat, "arp.opcode", "eth.dst", "arp.dst.proto_ipv4", expert)
+	check("icmpv6.type == 136 && icmpv6.nd.na.target_address == fd00:1::100", "1\t255\tff02::1\t1\t0\t1\t", vrrp.Repeat,
 		"icmpv6.checksum.status", "ipv6.hlim", "ipv6.dst", "icmpv6.nd.na.flag.r", "icmpv6.nd.na.flag.s", "icmpv6.nd.na.flag.o", expert)
 	if rows := fields("vrrp.prio == 0", "vrrp.prio"); len(rows) != 2 {
 		t.Errorf("%d resignations, want one for each family", len(rows))

@@ -18,7 +18,11 @@ type Group struct {
 	NoPreempt    bool          `json:"noPreempt,omitempty"`
 	PreemptDelay time.Duration `json:"preemptDelay,omitempty"`
 	StartActive  bool          `json:"startActive,omitempty"`
-	Routers      []Router      `json:"routers"`
+	Refresh      time.Duration `json:"refresh,omitempty"`
+	// Password authenticates version 2 (keepalived's auth_type PASS); empty: there
+	// is no authentication. Its first 8 bytes count.
+	Password string   `json:"password,omitempty"`
+	Routers  []Router `json:"routers"`
 }
 
 // Router is the group's part on one network, for one family.
@@ -60,6 +64,7 @@ func (g *Group) config() vrrp.Config {
 	c := vrrp.Config{
 		Version: g.Version, Priority: g.Priority, Interval: g.Interval,
 		NoPreempt: g.NoPreempt, PreemptDelay: g.PreemptDelay, StartActive: g.StartActive,
+		Refresh: g.Refresh, Password: vrrp.PasswordOf(g.Password),
 	}
 	for _, r := range g.Routers {
 		c.Routers = append(c.Routers, vrrp.Router{Name: r.Network, VRID: r.ID, Primary: r.Addr, Addresses: r.Addresses})

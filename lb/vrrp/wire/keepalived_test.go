@@ -58,6 +58,9 @@ func keepalivedConf(g Group) string {
 		if len(r.Peers) > 0 {
 			fmt.Fprintf(&b, "  unicast_src_ip %s\n  unicast_peer {\n    %s\n  }\n", r.Addr, r.Peers[0])
 		}
+		if g.Password != "" {
+			fmt.Fprintf(&b, "  authentication {\n    auth_type PASS\n    auth_pass %s\n  }\n", g.Password)
+		}
 		b.WriteString("  virtual_ipaddress {\n")
 		for _, a := range r.Addresses {
 			fmt.Fprintf(&b, "    %s dev %s\n", single(a), r.Interface)
@@ -120,15 +123,18 @@ func TestKeepalived(t *testing.T) {
 	program := findKeepalived(t)
 	needRoot(t)
 	for _, c := range []struct {
-		name    string
-		version uint8
-		unicast bool
-		long    bool
+		name     string
+		version  uint8
+		unicast  bool
+		password string
+		long     bool
 	}{
-		{"v3", 3, false, false},
-		{"v3 unicast", 3, true, true},
-		{"v2", 2, false, true}, // in whole seconds
-		{"v2 unicast", 2, true, true},
+		{"v3", 3, false, "", false},
+		{"v3 unicast", 3, true, "", true},
+		{"v2", 2, false, "", true}, // in whole seconds
+		{"v2 unicast", 2, true, "", true},
+		{"v2 with a password", 2, false, "1111", true},
+		{"v2 unicast with a password", 2, true, "K*pt=12~", true},
 	} {
 		for _, preferred := range []string{"we", "keepalived"} {
 			t.Run(c.name+", preferred: "+preferred, func(t *testing.T) {
@@ -147,6 +153,7 @@ func TestKeepalived(t *testing.T) {
 						if g.Version = c.version; c.version == 2 {
 							g.Interval, g.Routers = time.Second, []Router{g.Routers[0], g.Routers[2]}
 							g.StartActive = i == 0 // its timers are whole seconds
+							g.Password = c.password
 						}
 					}
 				}

@@ -120,6 +120,23 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
+// client is a third node on the network out.
+func (n *network) client() *netns.NS {
+	n.t.Helper()
+	client, _ := newNamespace(n.t)
+	conn, err := rtnl.DialIn(n.middle)
+	must(n.t, err)
+	defer conn.Close()
+	must(n.t, conn.Apply(n.t.Context(), rtnl.NewVeth(rtnl.End{Name: "cl", Index: 300, Master: 100, Up: true}, rtnl.End{Name: "out", Index: 10}, client.FD()),
+		rtnl.SetLink(rtnl.End{Name: "cl", Index: 300, Up: true})))
+	end, err := rtnl.DialIn(client)
+	must(n.t, err)
+	defer end.Close()
+	must(n.t, end.Apply(n.t.Context(), rtnl.SetLink(rtnl.End{Name: "out", Index: 10, Up: true}),
+		rtnl.AddAddress("out", 10, netip.MustParsePrefix("10.0.0.9/24")), rtnl.AddAddress("out", 10, netip.MustParsePrefix("fd00:1::9/64"))))
+	return client
+}
+
 func own(network string, i int) netip.Addr {
 	last := byte(i + 1)
 	switch network {

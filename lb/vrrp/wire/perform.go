@@ -23,7 +23,7 @@ func (s *Speaker) perform(g *speaking, actions []vrrp.Action, now time.Time) {
 			check = true
 		case vrrp.Announce:
 			r := g.routers[a.Router]
-			err = s.packets.announce(r.link, r.Addresses)
+			err = s.packets.announce(r.link, r.Addresses, a.Repeat)
 		case vrrp.Change:
 			g.since = now
 			s.report(Report{Time: time.Now(), Group: g.Name, From: a.From, To: a.To, Text: a.Why})

@@ -136,17 +136,7 @@ func TestLeftovers(t *testing.T) {
 // the address is when another takes over.
 func TestNeighboursLearn(t *testing.T) {
 	n := newNetwork(t)
-	client, _ := newNamespace(t)
-	conn, err := rtnl.DialIn(n.middle)
-	must(t, err)
-	defer conn.Close()
-	must(t, conn.Apply(t.Context(), rtnl.NewVeth(rtnl.End{Name: "cl", Index: 300, Master: 100, Up: true}, rtnl.End{Name: "out", Index: 10}, client.FD()),
-		rtnl.SetLink(rtnl.End{Name: "cl", Index: 300, Up: true})))
-	end, err := rtnl.DialIn(client)
-	must(t, err)
-	defer end.Close()
-	must(t, end.Apply(t.Context(), rtnl.SetLink(rtnl.End{Name: "out", Index: 10, Up: true}),
-		rtnl.AddAddress("out", 10, netip.MustParsePrefix("10.0.0.9/24")), rtnl.AddAddress("out", 10, netip.MustParsePrefix("fd00:1::9/64"))))
+	client := n.client()
 	first := n.speak(0, group(0, nil))
 	n.speak(1, group(1, nil))
 	n.holder(0, all)
