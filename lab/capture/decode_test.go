@@ -118,6 +118,8 @@ func samples(t *testing.T) []sample {
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 2,
 			SourceHwAddress: ethernet4.SrcMAC, SourceProtAddress: []byte{10, 0, 0, 9}, DstHwAddress: ethernet4.DstMAC, DstProtAddress: []byte{10, 0, 0, 1},
 		})},
+		{"sctp init", eth, frame(t, ethernet4, ip4("10.0.0.1", "10.0.0.2", layers.IPProtocolSCTP),
+			&layers.SCTP{SrcPort: 40000, DstPort: 9}, &layers.SCTPInit{SCTPChunk: layers.SCTPChunk{Type: layers.SCTPChunkTypeInit}, InitiateTag: 7})},
 		{"fragment", eth, frame(t, ethernet4, frag, body)},
 		{"cut in the tcp header", eth, synFrame[:14+20+6]},
 		{"cut in the ip header", eth, synFrame[:14+9]},

@@ -82,7 +82,7 @@ func (p Packet) line(h Header) string {
 	case ProtoUDP:
 		return fmt.Sprintf("%s: UDP, length %d", h.ends(), h.Payload)
 	case ProtoSCTP:
-		return fmt.Sprintf("%s: sctp, length %d", h.ends(), h.Payload)
+		return fmt.Sprintf("%s: sctp [%s], length %d", h.ends(), h.Chunk, h.Payload)
 	case ProtoICMP:
 		return fmt.Sprintf("%s: ICMP %s, length %d", h.ends(), p.icmp4(h), h.Payload+8)
 	case ProtoICMPv6:

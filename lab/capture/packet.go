@@ -110,6 +110,7 @@ type Header struct {
 	Ack     uint32 `json:"ack,omitempty"`
 	Window  uint16 `json:"window,omitempty"`
 	Payload int    `json:"payload,omitempty"` // bytes after the transport header
+	Chunk   Chunk  `json:"chunk,omitempty"`   // SCTP: the first chunk's type
 
 	ICMPType uint8      `json:"icmpType,omitempty"`
 	ICMPCode uint8      `json:"icmpCode,omitempty"`

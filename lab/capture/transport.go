@@ -26,6 +26,9 @@ func (d *decoder) transport(h *Header, data []byte) {
 		header := 8
 		if h.Protocol == ProtoSCTP {
 			header = 12
+			if len(data) > header {
+				h.Chunk = Chunk(data[header])
+			}
 		}
 		h.Payload -= header
 	case ProtoICMP:

@@ -26,12 +26,12 @@ func (a *answer) feed(protocol string, data []byte) (whole bool, kind string) {
 	if protocol == HTTP {
 		return a.feedHTTP(data)
 	}
-	if len(a.head) > 0 || (protocol == TCP && bytes.IndexByte(data, '\n') < 0) {
+	if len(a.head) > 0 || (isStream(protocol) && bytes.IndexByte(data, '\n') < 0) {
 		a.head = append(a.head, data...)
 		data = a.head
 	}
 	line, _, ended := bytes.Cut(data, []byte("\n"))
-	if !ended && protocol == TCP {
+	if !ended && isStream(protocol) {
 		if len(data) > maxHead {
 			return false, KindMalform
 		}
@@ -128,7 +128,7 @@ func requests(s Spec) (request, last []byte) {
 	case HTTP:
 		head := "GET " + s.Path + " HTTP/1.0\r\nHost: " + s.To.String() + "\r\nUser-Agent: ipvslab\r\n"
 		return []byte(head + "Connection: keep-alive\r\n\r\n"), []byte(head + "\r\n")
-	case TCP:
+	case TCP, SCTP:
 		return nil, []byte(commandClose + "\n")
 	}
 	return s.Payload, nil

@@ -37,7 +37,7 @@ func (c *conn) begin(l *loop) {
 	case l.spec.ConnectOnly:
 		c.state = stateConnecting
 		c.watch(l, unix.EPOLLOUT)
-	case l.spec.Protocol == TCP:
+	case isStream(l.spec.Protocol):
 		c.await(l)
 	default:
 		// Over a lab's veth pairs the handshake is done by now, as a rule, and this takes the data.
@@ -144,7 +144,7 @@ func (c *conn) answered(l *loop) {
 	c.rec.Identity = who
 	c.rec.Requests++
 	c.answer.reset()
-	if c.rec.Requests < l.spec.Requests && l.spec.Protocol != TCP {
+	if c.rec.Requests < l.spec.Requests && !isStream(l.spec.Protocol) {
 		c.send(l)
 		return
 	}
@@ -153,7 +153,7 @@ func (c *conn) answered(l *loop) {
 		return
 	}
 	c.rec.Latency = l.now - c.rec.Opened
-	if l.spec.Protocol == TCP {
+	if isStream(l.spec.Protocol) {
 		if _, err := rawWrite(c.fd, l.last); err != nil {
 			c.failWith(l, err)
 			return

@@ -15,10 +15,12 @@ const stockSize = 64
 // stock holds sockets made inside the namespace and not yet used. A socket
 // stays in the namespace it was made in, whoever connects it.
 type stock struct {
-	enter Enter
-	spec  Spec
-	to    *rawAddr
-	fds   []int
+	enter   Enter
+	spec    Spec
+	to      *rawAddr
+	local   netip.AddrPort // SCTP: where associations come from that no source was told for
+	noRoute error          // SCTP: why there is no such address; the kernel would try in silence
+	fds     []int
 }
 
 // take hands out a socket; hint is how many more will be wanted.
@@ -38,15 +40,22 @@ func (s *stock) fill(n int) error {
 	if s.spec.To.Addr().Unmap().Is4() {
 		family = unix.AF_INET
 	}
-	if s.spec.Protocol == UDP {
+	protocol := 0
+	switch s.spec.Protocol {
+	case UDP:
 		kind = unix.SOCK_DGRAM
+	case SCTP:
+		protocol = unix.IPPROTO_SCTP
 	}
 	for range n {
-		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 		if err != nil {
 			return err
 		}
 		s.fds = append(s.fds, fd)
+	}
+	if s.spec.Protocol == SCTP {
+		return s.readySCTP(family)
 	}
 	return nil
 }
@@ -73,6 +82,12 @@ func (s *stock) dial(fd int, source netip.AddrPort) error {
 			return fmt.Errorf("set SO_ATTACH_FILTER: %w", err)
 		}
 	}
+	if !source.IsValid() {
+		if s.noRoute != nil {
+			return s.noRoute
+		}
+		source = s.local
+	}
 	if source.IsValid() {
 		if err := bindSource(fd, s.spec.Protocol, source); err != nil {
 			return err
@@ -92,7 +107,7 @@ func bindSource(fd int, protocol string, source netip.AddrPort) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return fmt.Errorf("set SO_REUSEADDR: %w", err)
 	}
-	if source.Port() == 0 && protocol != UDP {
+	if source.Port() == 0 && (protocol == TCP || protocol == HTTP) {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 			return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
 		}

@@ -32,4 +32,9 @@ const (
 	HTTP = "http"
 	TCP  = "tcp"
 	UDP  = "udp"
+	SCTP = "sctp" // one stream of one association: sctp(7), one-to-one style
 )
+
+// isStream tells the protocols whose responder names itself at once, then
+// echoes and obeys commands.
+func isStream(protocol string) bool { return protocol == TCP || protocol == SCTP }

@@ -19,16 +19,16 @@ var anyAddr = netip.Addr{}
 
 // bindSocket makes a socket of the given type bound to addr:port. The zero
 // Addr binds both families, or IPv4 alone where the kernel has no IPv6.
-func bindSocket(kind int, addr netip.Addr, port uint16) (fd int, err error) {
+func bindSocket(kind, protocol int, addr netip.Addr, port uint16) (fd int, err error) {
 	family, bind := unix.AF_INET6, addr
 	if addr == anyAddr {
 		bind = netip.IPv6Unspecified()
 	} else if addr.Unmap().Is4() {
 		family, bind = unix.AF_INET, addr.Unmap()
 	}
-	fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if errors.Is(err, unix.EAFNOSUPPORT) && addr == anyAddr {
-		return bindSocket(kind, netip.IPv4Unspecified(), port)
+		return bindSocket(kind, protocol, netip.IPv4Unspecified(), port)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("make socket: %w", err)
@@ -63,10 +63,15 @@ func prepareBind(fd, family int, v6only bool) error {
 
 // listenTCP listens with the longest queue the namespace allows (net.core.somaxconn).
 func listenTCP(addr netip.Addr, port uint16) (*net.TCPListener, error) {
-	fd, err := bindSocket(unix.SOCK_STREAM, addr, port)
+	fd, err := bindSocket(unix.SOCK_STREAM, 0, addr, port)
 	if err != nil {
 		return nil, err
 	}
+	return listen(fd)
+}
+
+// listen lets a bound socket listen, and hands it to package net.
+func listen(fd int) (*net.TCPListener, error) {
 	if err := unix.Listen(fd, 65535); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("listen: %w", err)
@@ -83,7 +88,7 @@ func listenTCP(addr netip.Addr, port uint16) (*net.TCPListener, error) {
 // listenUDP makes a socket that learns each datagram's destination address
 // (IP_PKTINFO in ip(7), IPV6_RECVPKTINFO in ipv6(7)).
 func listenUDP(addr netip.Addr, port uint16) (*net.UDPConn, error) {
-	fd, err := bindSocket(unix.SOCK_DGRAM, addr, port)
+	fd, err := bindSocket(unix.SOCK_DGRAM, 0, addr, port)
 	if err != nil {
 		return nil, err
 	}

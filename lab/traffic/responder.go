@@ -15,7 +15,7 @@ import (
 // ResponderSpec says what answers where.
 type ResponderSpec struct {
 	Node     string       `json:"node"`
-	Protocol string       `json:"protocol"`        // HTTP, TCP or UDP
+	Protocol string       `json:"protocol"`        // HTTP, TCP, UDP or SCTP
 	Addrs    []netip.Addr `json:"addrs,omitempty"` // empty: any address, both families
 	Port     uint16       `json:"port"`
 	Identity string       `json:"identity"` // what it answers with; empty: Node
@@ -113,6 +113,12 @@ func (r *Responder) open() (io.Closer, error) {
 			return nil, err
 		}
 		return serveTCP(r, ls), nil
+	case SCTP:
+		ls, err := openAll(r, addrs, listenSCTP)
+		if err != nil {
+			return nil, err
+		}
+		return serveTCP(r, ls), nil
 	case UDP:
 		cs, err := openAll(r, addrs, listenUDP)
 		if err != nil {
@@ -120,8 +126,8 @@ func (r *Responder) open() (io.Closer, error) {
 		}
 		return serveUDP(r, cs)
 	}
-	return nil, fmt.Errorf("start responder of %s: unknown protocol %q (known: %s, %s, %s)",
-		r.spec.Node, r.spec.Protocol, HTTP, TCP, UDP)
+	return nil, fmt.Errorf("start responder of %s: unknown protocol %q (known: %s, %s, %s, %s)",
+		r.spec.Node, r.spec.Protocol, HTTP, TCP, UDP, SCTP)
 }
 
 // openAll opens one socket per address inside the namespace, all or none.

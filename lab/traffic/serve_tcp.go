@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Commands to the TCP responder: the last line of what it reads.
+// Commands to the TCP and SCTP responders: the last line of what it reads.
 const (
 	commandClose = "close" // the server closes first (FIN)
 	commandReset = "reset" // the server resets (RST)
 )
 
 // tcpServer greets with the identity and a newline, then echoes what it gets,
-// until a line holds a command or the client closes.
+// until a line holds a command or the client closes. It serves SCTP sockets of
+// the one-to-one style as well, which package net takes for TCP's.
 type tcpServer struct {
 	greeting  []byte
 	listeners []*net.TCPListener

@@ -267,8 +267,8 @@ func TestCancelEndsARun(t *testing.T) {
 }
 
 func TestSpecMistakesAreAllNamed(t *testing.T) {
-	_, err := NewSession(nil, Spec{Protocol: "sctp", Close: "politely", Rate: -1})
-	for _, want := range []string{`"sctp"`, `"politely"`, "no address", "negative"} {
+	_, err := NewSession(nil, Spec{Protocol: "dccp", Close: "politely", Rate: -1})
+	for _, want := range []string{`"dccp"`, `"politely"`, "no address", "negative"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v doesn't mention %s", err, want)
 		}

@@ -13,8 +13,8 @@ type CloseMode string
 // The ways to end a connection.
 const (
 	CloseClient CloseMode = "client" // FIN from the client first
-	CloseServer CloseMode = "server" // FIN from the server first: HTTP, and the built-in TCP responder
-	CloseReset  CloseMode = "reset"  // RST from the client (SO_LINGER 0, socket(7))
+	CloseServer CloseMode = "server" // FIN from the server first: HTTP, and the built-in TCP and SCTP responders
+	CloseReset  CloseMode = "reset"  // RST, of SCTP ABORT, from the client (SO_LINGER 0, socket(7))
 	// CloseVanish sends nothing at all, like a client that lost its power
 	// (TCP_REPAIR, needs CAP_NET_ADMIN). The client's kernel then answers what
 	// still comes with RST.
@@ -23,7 +23,7 @@ const (
 
 // Spec says what a client does. Its zero value but To is one HTTP request.
 type Spec struct {
-	Protocol string         `json:"protocol,omitempty"` // HTTP (the default), TCP or UDP
+	Protocol string         `json:"protocol,omitempty"` // HTTP (the default), TCP, UDP or SCTP
 	To       netip.AddrPort `json:"to"`
 
 	// Connections is how many to open; zero: one, or as many as fit when Duration is set.
@@ -56,7 +56,7 @@ type Spec struct {
 	Path     string `json:"path,omitempty"` // HTTP; empty: "/"
 	Payload  []byte `json:"payload,omitempty"`
 
-	// ConnectOnly (TCP) takes the handshake for the answer; for servers that
+	// ConnectOnly (TCP, SCTP) takes the handshake for the answer; for servers that
 	// don't name themselves.
 	ConnectOnly bool `json:"connectOnly,omitempty"`
 	// SumsOnly leaves out Result.Connections, and learns no source ports: for
@@ -106,9 +106,9 @@ func (s Spec) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("traffic: "+format, args...)) }
 	switch s.Protocol {
-	case HTTP, TCP, UDP:
+	case HTTP, TCP, UDP, SCTP:
 	default:
-		wrong("unknown protocol %q (known: %s, %s, %s)", s.Protocol, HTTP, TCP, UDP)
+		wrong("unknown protocol %q (known: %s, %s, %s, %s)", s.Protocol, HTTP, TCP, UDP, SCTP)
 	}
 	switch s.Close {
 	case CloseClient, CloseServer, CloseReset, CloseVanish:
@@ -121,8 +121,14 @@ func (s Spec) check() error {
 	if s.Connections < 0 || s.Duration < 0 || s.Rate < 0 {
 		wrong("negative connections, duration or rate")
 	}
-	if (s.HalfOpen || s.ConnectOnly) && s.Protocol != TCP {
-		wrong("half-open and connect-only are for tcp, not %s", s.Protocol)
+	if s.HalfOpen && s.Protocol != TCP {
+		wrong("half-open is for tcp, not %s", s.Protocol)
+	}
+	if s.ConnectOnly && !isStream(s.Protocol) {
+		wrong("connect-only is for tcp and sctp, not %s", s.Protocol)
+	}
+	if s.Protocol == SCTP && s.Close == CloseVanish {
+		wrong("sctp can't be closed by %s: its socket always says goodbye", s.Close)
 	}
 	if s.Protocol == UDP && s.Close != CloseClient {
 		wrong("udp can't be closed by %s", s.Close)
