@@ -23,7 +23,7 @@ func (st *stage) balanceSpecs(services []*service) {
 		st.it("the directors' statistics count the same connections", st.statistics)
 	}
 	for _, s := range services {
-		if s.transport() == lb.TCP {
+		if s.connects() {
 			st.it(s.Name+": held open, each connection goes where "+s.Spec.Scheduler+" sends it", func(ctx ginkgo.SpecContext) { s.balance(ctx, true) })
 		}
 	}
@@ -45,6 +45,9 @@ func (st *stage) forwardSpecs(services []*service) {
 		switch {
 		case s.transport() == lb.TCP:
 			st.it(s.Name+": connection entries pass through their states", func(ctx ginkgo.SpecContext) { s.lifeTCP(ctx) })
+		case s.transport() == lb.SCTP:
+			goes = false // after a minute at the least, which no setting makes shorter
+			st.it(s.Name+": association entries pass through their states", func(ctx ginkgo.SpecContext) { s.lifeSCTP(ctx) })
 		case s.Spec.Flags&lb.OnePacket == 0:
 			st.it(s.Name+": datagrams make connection entries", func(ctx ginkgo.SpecContext) { s.lifeUDP(ctx) })
 		default:

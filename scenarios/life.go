@@ -158,6 +158,36 @@ func (s *service) lifeUDP(ctx context.Context) {
 	r.awaitEntry(ctx, r.one(ctx), timeouts.UDP, "UDP")
 }
 
+// The timeouts of associations (ip_vs_proto_sctp.c, sctp_timeouts).
+const (
+	associationTimeout       = 15 * time.Minute
+	associationClosedTimeout = time.Minute
+)
+
+// lifeSCTP sees entries of associations: established, then closed by either
+// side, or aborted.
+func (s *service) lifeSCTP(ctx context.Context) {
+	r := s.begin(ctx, true)
+	s.st.capture(ctx)
+	ways := []traffic.CloseMode{traffic.CloseClient, traffic.CloseServer, traffic.CloseReset}
+	if s.anonymous {
+		ways = slices.DeleteFunc(ways, func(w traffic.CloseMode) bool { return w == traffic.CloseServer })
+	}
+	for i, how := range ways {
+		c, ok := r.another(ctx)
+		if !ok && i > 0 {
+			break // thresholds may refuse it
+		}
+		if !ok {
+			ginkgo.Fail(fmt.Sprintf("the association from %s to %s was not answered: %s %s", r.from, r.to, c.Outcome, c.Kind))
+		}
+		r.awaitEntry(ctx, c, associationTimeout, "ESTABLISHED")
+		ginkgo.By(fmt.Sprintf("having association %d closed by %s", c.Index+1, how))
+		must(r.session.CloseConns(ctx, how, c.Index))
+		r.awaitEntry(ctx, c, associationClosedTimeout, "CLOSED")
+	}
+}
+
 // resetGoes sees the entry of a reset connection go, which takes the kernel's 10 s.
 func (s *service) resetGoes(ctx context.Context) {
 	r := s.begin(ctx, true)

@@ -110,7 +110,7 @@ func (r *round) open(ctx context.Context, n int) {
 		if refused == mostRefused || outcome != traffic.Refused && outcome != traffic.Answered {
 			break
 		}
-		if !r.held && outcome == traffic.Answered && r.transport() == lb.TCP {
+		if !r.held && outcome == traffic.Answered && r.connects() {
 			must(r.awaitInactive(ctx))
 		}
 	}
@@ -185,7 +185,10 @@ func (r *round) predicted() []int {
 			continue
 		}
 		out = append(out, slices.IndexFunc(r.Spec.Destinations, func(d lb.Destination) bool { return d.DestKey == key }))
-		if !r.held && conn.Protocol == lb.TCP {
+		if conn.Protocol == lb.SCTP {
+			must(r.model.Activate(conn)) // by the time that it is answered
+		}
+		if !r.held && r.connects() {
 			must(r.model.Deactivate(conn))
 		}
 	}

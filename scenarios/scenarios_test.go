@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/launch"
 	"github.com/ipvslab/ipvslab/internal/probe"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/scenarios"
@@ -60,6 +61,9 @@ func TestLabs(t *testing.T) {
 			if slices.ContainsFunc(plan.Directors, isKeepalived) && !haveKeepalived(t) {
 				continue
 			}
+			if slices.Contains(launch.Needs(plan, false), sctpSocket) && !haveSCTP(t) {
+				continue
+			}
 			playOwnServer(t, plan)
 			targets = append(targets, scenarios.Target{Plan: plan})
 		}
@@ -72,6 +76,18 @@ func TestLabs(t *testing.T) {
 	if !passed {
 		t.Fail()
 	}
+}
+
+const sctpSocket = "socket:sctp"
+
+// haveSCTP tells whether this kernel makes SCTP sockets, which not every one can.
+func haveSCTP(t *testing.T) bool {
+	t.Helper()
+	missing := probe.Only(t.Context(), sctpSocket).Missing(sctpSocket)
+	if missing != nil {
+		t.Logf("left out what speaks SCTP: %v", missing)
+	}
+	return missing == nil
 }
 
 // needKernel skips unless this kernel has IPVS and lets us use it, and proves

@@ -18,7 +18,7 @@ type service struct {
 	director string         // that has the VIP; others hold the table only
 	from     string         // the client's node; empty: nobody can visit it
 	to       netip.AddrPort // where the client goes
-	protocol string         // what the client speaks: traffic.HTTP, TCP or UDP
+	protocol string         // what the client speaks: traffic.HTTP, TCP, UDP or SCTP
 	// anonymous: the user's own programs answer, and don't name themselves. The
 	// handshake is the answer then, and client and servers are no witnesses.
 	anonymous bool
@@ -38,7 +38,7 @@ func newService(st *stage, p topology.Service) *service {
 		s.director = p.Directors[0] // see topology's placeVIPs
 	}
 	s.to = s.address()
-	if !s.to.IsValid() || s.to.Port() == 0 || s.transport() == lb.SCTP {
+	if !s.to.IsValid() || s.to.Port() == 0 {
 		return s
 	}
 	s.speak()
@@ -62,6 +62,10 @@ func (s *service) transport() lb.Protocol {
 	}
 	return s.Spec.Protocol
 }
+
+// connects tells whether the service's connections have a beginning and an end
+// that the director sees, and can be held open.
+func (s *service) connects() bool { return s.transport() == lb.TCP || s.transport() == lb.SCTP }
 
 // address is where a client finds the service. A service of every port is
 // visited where its first real server listens.
@@ -103,6 +107,8 @@ func (s *service) speak() {
 	switch {
 	case s.anonymous && s.transport() == lb.TCP:
 		s.protocol = traffic.TCP
+	case s.anonymous && s.transport() == lb.SCTP:
+		s.protocol = traffic.SCTP
 	case !s.anonymous:
 		for p := range spoken {
 			s.protocol = p
@@ -123,7 +129,7 @@ func (s *service) responder(i int) *topology.Responder {
 	}
 	for j := range n.Responders {
 		r := &n.Responders[j]
-		if (r.Protocol == traffic.UDP) == (s.transport() == lb.UDP) && r.Port == s.realPort(i, s.to.Port()) &&
+		if r.Transport() == s.transport() && r.Port == s.realPort(i, s.to.Port()) &&
 			(len(r.Addrs) == 0 || slices.Contains(r.Addrs, at)) {
 			return r
 		}

@@ -155,7 +155,7 @@ type RuleSpec struct {
 // ServeSpec is the word none, or a list of built-in servers.
 type ServeSpec []ResponderSpec
 
-// ResponderSpec is a built-in server; exactly one of http, tcp and udp.
+// ResponderSpec is a built-in server; exactly one of http, tcp, udp and sctp.
 type ResponderSpec struct {
 	// HTTP on this port, or on each port of a range such as 8000-8010.
 	HTTP PortRange `json:"http,omitzero"`
@@ -163,6 +163,8 @@ type ResponderSpec struct {
 	TCP PortRange `json:"tcp,omitzero"`
 	// UDP: each datagram is answered.
 	UDP PortRange `json:"udp,omitzero"`
+	// SCTP: what tcp answers, over an association. An address should be told: with any, clients learn all that the node has, and may go past the director.
+	SCTP PortRange `json:"sctp,omitzero"`
 	// Addresses to listen on; any unless told otherwise.
 	Address List[netip.Addr] `json:"address,omitempty"`
 	// What to answer with; the node's name unless told otherwise.

@@ -111,7 +111,7 @@ type ScenarioSpec struct {
 
 // TrafficSpec is a number of connections alone, or a mapping.
 type TrafficSpec struct {
-	// http (the default over TCP), tcp or udp.
+	// http (the default over TCP), tcp, udp or sctp.
 	Protocol TrafficName `json:"protocol,omitempty"`
 	// How many in all; 10 unless told otherwise.
 	Connections int `json:"connections,omitempty" jsonschema:"minimum=1,maximum=10000000"`

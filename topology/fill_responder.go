@@ -51,10 +51,6 @@ func (d *destination) ports() []portRange {
 
 func (p *planner) addResponder(n *node, d *destination, r portRange) {
 	why := Origin("role realserver: serves " + d.svc.Name)
-	if r.proto == lb.SCTP {
-		p.report(ServerDown, Warning, d.path, "say run: with a server of your own", "no built-in server speaks sctp")
-		return
-	}
 	if int(r.Last)-int(r.First) >= maxPorts {
 		p.report(ServerDown, Warning, d.path, "say serve: with the ports that matter",
 			"%d ports are too many for built-in servers: only the first %d are served", int(r.Last)-int(r.First)+1, maxPorts)
@@ -62,14 +58,26 @@ func (p *planner) addResponder(n *node, d *destination, r portRange) {
 	}
 	for port := int(r.First); port <= int(r.Last); port++ {
 		resp := Responder{Protocol: "http", Port: uint16(port), Identity: n.Name, Origin: why}
-		if r.proto == lb.UDP {
-			resp.Protocol = "udp"
-			if d.Forward != lb.NAT && hasAddress(n.Node, r.vip) {
-				resp.Addrs = []netip.Addr{r.vip} // else it would answer from its own address
-			}
+		if r.proto == lb.UDP || r.proto == lb.SCTP {
+			resp.Protocol = r.proto.String()
+			resp.Addrs = boundTo(n.Node, d, r)
 		}
 		addUnlessServed(n.Node, resp)
 	}
+}
+
+// boundTo is the address that a server has to be bound to: a UDP server at the
+// VIP would answer from its own address else, and an SCTP server would tell the
+// client of all the node's addresses, by which it could go past the director.
+func boundTo(n *Node, d *destination, r portRange) []netip.Addr {
+	at := r.vip
+	if d.Forward == lb.NAT {
+		at = d.Addr
+	}
+	if d.Forward == lb.NAT && r.proto == lb.UDP || !hasAddress(n, at) {
+		return nil
+	}
+	return []netip.Addr{at}
 }
 
 // addUnlessServed adds a server unless one is there that takes its packets; a

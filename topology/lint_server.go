@@ -84,12 +84,9 @@ func (p *planner) lintServers(d *destination) {
 
 func (p *planner) lintServer(d *destination, proto lb.Protocol, port uint16, to netip.Addr) {
 	n := d.node
-	if proto == lb.SCTP {
-		return
-	}
 	missed := false
 	for _, r := range n.Responders {
-		if r.Port != port || (r.Protocol == "udp") != (proto == lb.UDP) {
+		if r.Port != port || r.Transport() != proto {
 			continue
 		}
 		switch {

@@ -147,7 +147,7 @@ type Sysctl struct {
 
 // Responder is a built-in server that answers with its node's name.
 type Responder struct {
-	Protocol string       `json:"protocol"`        // "http", "tcp", "udp"
+	Protocol string       `json:"protocol"`        // "http", "tcp", "udp", "sctp"
 	Addrs    []netip.Addr `json:"addrs,omitempty"` // empty: any address, both families
 	Port     uint16       `json:"port"`
 	Identity string       `json:"identity"` // what it answers with; the node's name unless told otherwise
@@ -253,7 +253,7 @@ type Scenario struct {
 
 // Traffic is what a scenario's client does.
 type Traffic struct {
-	Protocol    string        `json:"protocol"`          // "http", "tcp", "udp"
+	Protocol    string        `json:"protocol"`          // "http", "tcp", "udp", "sctp"
 	Connections int           `json:"connections"`       // how many in all
 	Concurrency int           `json:"concurrency"`       // how many at once; 1: one after the other
 	Hold        bool          `json:"hold,omitempty"`    // keep each open until the last has been opened

@@ -117,6 +117,9 @@ func (p *planner) timeTraffic(path string, sp *ScenarioSpec, s *Scenario) {
 		p.errorf(path+".expect", "say handover: {gap: ..., streams: ...}", "the distribution or outcome of traffic that is timed")
 	}
 	out := &s.Traffic
+	if out.Protocol == "sctp" {
+		p.errorf(path+".traffic", "say connections, or visit it with a program of your own", "traffic that is timed can't speak sctp")
+	}
 	out.Connections, out.Concurrency = 0, 0
 	out.Duration = cmp.Or(time.Duration(t.Duration), last+afterFaults)
 	out.Rate, out.Streams, out.Every = defaultRate, defaultStreams, cmp.Or(time.Duration(t.Every), defaultEvery)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/ipvslab/ipvslab/lb"
 )
 
 // readyWithin is the deadline of a command's condition unless told otherwise.
@@ -136,7 +138,7 @@ func (p *planner) addServe(n *node) {
 		for _, s := range []struct {
 			proto string
 			ports PortRange
-		}{{"http", r.HTTP}, {"tcp", r.TCP}, {"udp", r.UDP}} {
+		}{{"http", r.HTTP}, {"tcp", r.TCP}, {"udp", r.UDP}, {"sctp", r.SCTP}} {
 			if s.ports == (PortRange{}) {
 				continue
 			}
@@ -149,7 +151,7 @@ func (p *planner) addServe(n *node) {
 			p.checkPorts(path, s.ports)
 		}
 		if said != 1 {
-			p.errorf(path, "allowed: exactly one of http, tcp, udp", "found %d protocols", said)
+			p.errorf(path, "allowed: exactly one of http, tcp, udp, sctp", "found %d protocols", said)
 		}
 	}
 	p.checkResponders(n)
@@ -167,12 +169,12 @@ func (p *planner) checkPorts(path string, r PortRange) {
 // checkResponders finds two servers on one socket address.
 func (p *planner) checkResponders(n *node) {
 	type key struct {
-		udp  bool
-		port uint16
+		proto lb.Protocol
+		port  uint16
 	}
 	taken := map[key][]netip.Addr{}
 	for _, r := range n.Responders {
-		k := key{r.Protocol == "udp", r.Port}
+		k := key{r.Transport(), r.Port}
 		other, twice := taken[k]
 		clash := twice && (len(other) == 0 || len(r.Addrs) == 0)
 		for _, a := range r.Addrs {

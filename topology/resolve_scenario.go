@@ -83,18 +83,17 @@ func (p *planner) scenarioTarget(path string, s *Scenario) *service {
 
 func (p *planner) scenarioTraffic(path string, t *TrafficSpec, svc *service) Traffic {
 	proto := string(t.Protocol)
-	if svc != nil && svc.Spec.Protocol == lb.SCTP {
-		p.errorf(path, "visit it with a program of your own", "scenarios can't speak sctp")
-		proto = ""
+	transport := lb.TCP
+	if svc != nil {
+		transport = svc.transport()
 	}
-	udp := svc != nil && (svc.Spec.Protocol == lb.UDP || len(svc.Marks) > 0 && svc.Marks[0].Protocol == lb.UDP)
 	if proto == "" {
 		proto = "http"
-		if udp {
-			proto = "udp"
+		if transport != lb.TCP {
+			proto = transport.String()
 		}
 	}
-	if svc != nil && svc.Spec.Protocol != 0 && svc.Spec.Protocol != lb.SCTP && (proto == "udp") != udp && !p.broken(svc.path) {
+	if svc != nil && svc.Spec.Protocol != 0 && transportOf(proto) != transport && !p.broken(svc.path) {
 		p.errorf(path, "leave protocol out", "%s traffic to a %s service", proto, svc.Spec.Protocol)
 	}
 	out := Traffic{

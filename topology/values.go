@@ -108,7 +108,7 @@ func (ForwardName) allowed() []string      { return []string{"nat", "dr", "tun"}
 func (EngineName) allowed() []string       { return []string{"sip"} }
 func (TunnelName) allowed() []string       { return []string{"ipip", "gue", "gre"} }
 func (ChecksumName) allowed() []string     { return []string{"none", "csum", "remcsum"} }
-func (TrafficName) allowed() []string      { return []string{"http", "tcp", "udp"} }
+func (TrafficName) allowed() []string      { return []string{"http", "tcp", "udp", "sctp"} }
 func (DistributionName) allowed() []string { return []string{"predicted"} }
 func (OutcomeName) allowed() []string      { return []string{"answered", "refused", "timeout", "reset"} }
 

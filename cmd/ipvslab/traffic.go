@@ -42,7 +42,7 @@ exit status is 1 if any connection was not answered.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&spec.Protocol, "protocol", traffic.HTTP, "http, tcp or udp")
+	f.StringVar(&spec.Protocol, "protocol", traffic.HTTP, "http, tcp, udp or sctp")
 	f.IntVarP(&spec.Connections, "connections", "n", 0, "how many; 0: one, or as many as fit into --duration")
 	f.IntVarP(&spec.Concurrency, "concurrency", "c", 1, "how many at once")
 	f.DurationVar(&spec.Duration, "duration", 0, "open none after this time")

@@ -29,6 +29,9 @@ func Needs(p *topology.Plan, noServices bool) []string {
 		}
 	}
 	for _, n := range p.Nodes {
+		if slices.ContainsFunc(n.Responders, func(r topology.Responder) bool { return r.Protocol == "sctp" }) {
+			add("socket:sctp")
+		}
 		for _, i := range n.Interfaces {
 			add(links[i.Kind])
 			add(links[i.Inside])
@@ -38,6 +41,9 @@ func Needs(p *topology.Plan, noServices bool) []string {
 		}
 	}
 	for _, s := range p.Scenarios {
+		if s.Traffic.Protocol == "sctp" {
+			add("socket:sctp")
+		}
 		for _, f := range s.Faults {
 			if f.Do == topology.FaultLoss || f.Do == topology.FaultDelay {
 				add("qdisc:netem")
