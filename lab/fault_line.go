@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -74,12 +73,12 @@ func (b *builder) line(node *Node, iface topology.Interface) line {
 type effect struct {
 	cut    map[lineEnd]line // by the near end
 	impair map[lineEnd][]rtnl.Impairment
-	block  map[lineEnd][]net.HardwareAddr
+	block  map[lineEnd][]string // by the port that packets come in by
 }
 
 // effect works out what faults of lines come to. It fails where they make no sense.
 func (b *builder) effect(faults []topology.Fault) (effect, error) {
-	e := effect{map[lineEnd]line{}, map[lineEnd][]rtnl.Impairment{}, map[lineEnd][]net.HardwareAddr{}}
+	e := effect{map[lineEnd]line{}, map[lineEnd][]rtnl.Impairment{}, map[lineEnd][]string{}}
 	for _, f := range faults {
 		node, err := b.Node(f.Node)
 		if err != nil {
@@ -134,10 +133,10 @@ func (b *builder) between(f topology.Fault, lines []line, e effect) error {
 				}
 				shared = true
 				if f.Direction != topology.Out {
-					e.addFrom(their.MAC, ln.far, f)
+					e.addFrom(their.sender(), ln.far, f)
 				}
 				if f.Direction != topology.In {
-					e.addFrom(ln.MAC, their.far, f)
+					e.addFrom(ln.sender(), their.far, f)
 				}
 			}
 		}
@@ -148,34 +147,40 @@ func (b *builder) between(f topology.Fault, lines []line, e effect) error {
 	return nil
 }
 
+// sender is by what its packets are told from others': the port that they
+// come in by, whatever hardware addresses the node uses. By a cable there are
+// no others.
+func (ln line) sender() string {
+	if ln.bridged {
+		return ln.far.link
+	}
+	return ""
+}
+
 // addFrom adds what is to happen to a sender's packets where they leave by a link.
 func (e effect) addFrom(sender string, end lineEnd, f topology.Fault) {
-	mac, err := net.ParseMAC(sender)
-	if err != nil {
-		return // every interface on a network has one, see topology.Interface
-	}
 	if f.Do == topology.FaultPartition {
-		e.block[end] = append(e.block[end], mac)
+		e.block[end] = append(e.block[end], sender)
 		return
 	}
-	e.add(end, rtnl.Impairment{From: mac, Loss: f.Loss, Delay: f.Delay, Jitter: f.Jitter})
+	e.add(end, rtnl.Impairment{From: sender, Loss: f.Loss, Delay: f.Delay, Jitter: f.Jitter})
 }
 
 // add adds an impairment of a link to those it has. What is said of everybody
 // holds for those named as well.
 func (e effect) add(end lineEnd, imp rtnl.Impairment) {
 	all := e.impair[end]
-	i := slices.IndexFunc(all, func(o rtnl.Impairment) bool { return slices.Equal(o.From, imp.From) })
+	i := slices.IndexFunc(all, func(o rtnl.Impairment) bool { return o.From == imp.From })
 	if i < 0 {
 		general := rtnl.Impairment{From: imp.From}
-		if g := slices.IndexFunc(all, func(o rtnl.Impairment) bool { return o.From == nil }); g >= 0 {
+		if g := slices.IndexFunc(all, func(o rtnl.Impairment) bool { return o.From == "" }); g >= 0 {
 			general = all[g]
 			general.From = imp.From
 		}
 		i, all = len(all), append(all, general)
 	}
 	for k := range all {
-		if k == i || imp.From == nil {
+		if k == i || imp.From == "" {
 			all[k] = stack(all[k], imp)
 		}
 	}

@@ -136,6 +136,10 @@ func TestPartition(t *testing.T) {
 	if !silent(t, l, "2b", host) || !silent(t, l, "2b", "10.9.9.11") {
 		t.Error("2b still sees what it is cut off from")
 	}
+	run(t, l, "2b", "ip link set dev lan address 00:00:5e:00:01:33") // as with keepalived's use_vmac
+	if !silent(t, l, "2b", host) || !silent(t, l, "2b", "10.9.9.11") {
+		t.Error("2b has another hardware address, and sees what it is cut off from")
+	}
 	if !reaches(t, l, "client", host) || !reaches(t, l, "client", "10.9.9.11") {
 		t.Error("the client does not see a node that was cut off from another one")
 	}
@@ -147,6 +151,15 @@ func TestPartition(t *testing.T) {
 	}
 	if !silent(t, l, "client", host) || !silent(t, l, "client", "10.9.9.11") {
 		t.Error("the router hears a node that it is not to hear")
+	}
+	do(t, l, "router heal")
+	do(t, l, "client partition router") // by a cable
+	if !silent(t, l, "client", host) || !reaches(t, l, "2b", host) {
+		t.Error("the client sees who is at the other end of its cable, or 2b sees nobody")
+	}
+	do(t, l, "client heal")
+	if !reaches(t, l, "client", host) {
+		t.Error("the cable was healed, and is still dead")
 	}
 	if err := attempt(t, l, "client partition 2b"); err == nil || !strings.Contains(err.Error(), "share no network") {
 		t.Errorf("client and 2b are on different networks: %v", err)
@@ -181,6 +194,7 @@ func TestLossAndDelay(t *testing.T) {
 		return res
 	}
 	const server = "A_very-long_node-name-1"
+	run(t, l, server, "ip link set dev lan address 00:00:5e:00:01:33")
 	ask("2b", 1) // each other's addresses are known
 	do(t, l, server+" loss 50% out")
 	if n := ask("2b", 200).Answered(); n < 40 || n > 160 {

@@ -1,7 +1,6 @@
 package rtnl
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -11,13 +10,12 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Impairment is what happens to packets that leave by a link.
 type Impairment struct {
-	From   net.HardwareAddr // only those of this sender; nil: of all without an Impairment of their own
-	Loss   float64          // percent
+	From   string  // only those that came in by this link, a port of the same bridge; empty: all without an Impairment of their own
+	Loss   float64 // percent
 	Delay  time.Duration
 	Jitter time.Duration
 }
@@ -42,10 +40,10 @@ func Impair(ns *netns.NS, link string, list []Impairment) error {
 		}
 		index := l.Attrs().Index
 		var err error
-		if len(list) == 1 && list[0].From == nil {
+		if len(list) == 1 && list[0].From == "" {
 			err = h.QdiscAdd(list[0].netem(index, impairHandle, netlink.HANDLE_ROOT))
 		} else {
-			err = impairSenders(h, index, list)
+			err = impairSenders(ns, h, index, list)
 		}
 		if err != nil {
 			return errors.Join(explainTC("sch_netem, sch_prio and cls_flower", err), removeImpairment(h, l))
@@ -68,7 +66,7 @@ const maxSenders = 15
 
 // impairSenders sorts packets into prio's bands by their sender: the first band
 // is for those who are not named.
-func impairSenders(h *netlink.Handle, index int, list []Impairment) error {
+func impairSenders(ns *netns.NS, h *netlink.Handle, index int, list []Impairment) error {
 	if len(list) > maxSenders {
 		return fmt.Errorf("%d senders are impaired differently, at most %d can be", len(list), maxSenders)
 	}
@@ -82,14 +80,10 @@ func impairSenders(h *netlink.Handle, index int, list []Impairment) error {
 	}
 	for i, imp := range list {
 		band := uint16(1)
-		if imp.From != nil {
+		if imp.From != "" {
 			band = uint16(i + 2)
-			err := h.FilterAdd(&netlink.Flower{
-				FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: root, Priority: band, Protocol: unix.ETH_P_ALL},
-				SrcMac:      imp.From,
-				ClassId:     netlink.MakeHandle(impairHandle, band),
-			})
-			if err != nil {
+			f := portFilter{index: index, parent: root, priority: band, from: imp.From, class: netlink.MakeHandle(impairHandle, band)}
+			if err := f.add(ns); err != nil {
 				return err
 			}
 		}
@@ -147,86 +141,6 @@ func checkImpairment(h *netlink.Handle, l netlink.Link, list []Impairment) error
 
 // near allows for the rounding of clock ticks.
 func near(a, b uint32) bool { return math.Abs(float64(a)-float64(b)) <= 1 }
-
-// blockPriority is of the first filter that Block makes; those of SetMarks stay
-// below and are at the other hook.
-const blockPriority = 0x1f50
-
-// Block makes the link of that name send nothing that comes from these
-// senders, and from no others: an empty list ends it. It works by flower and
-// gact at clsact's egress (tc-flower(8)), and is read back.
-func Block(ns *netns.NS, link string, senders []net.HardwareAddr) error {
-	return withLink(ns, link, func(h *netlink.Handle, l netlink.Link) error {
-		index := l.Attrs().Index
-		if err := unblock(h, l); err != nil || len(senders) == 0 {
-			return err
-		}
-		clsact := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-		}}
-		if err := h.QdiscAdd(clsact); err != nil && !errors.Is(err, unix.EEXIST) {
-			return explainTC("sch_ingress", err)
-		}
-		for i, mac := range senders {
-			err := h.FilterAdd(&netlink.Flower{
-				FilterAttrs: netlink.FilterAttrs{
-					LinkIndex: index, Parent: netlink.HANDLE_MIN_EGRESS, Priority: blockPriority + uint16(i), Protocol: unix.ETH_P_ALL,
-				},
-				SrcMac:  mac,
-				Actions: []netlink.Action{&netlink.GenericAction{ActionAttrs: netlink.ActionAttrs{Action: netlink.TC_ACT_SHOT}}},
-			})
-			if err != nil {
-				return errors.Join(explainTC("cls_flower and act_gact", err), unblock(h, l))
-			}
-		}
-		return checkBlocked(h, l, senders)
-	})
-}
-
-// unblock takes away what Block has made, if anything.
-func unblock(h *netlink.Handle, l netlink.Link) error {
-	filters, err := blocks(h, l)
-	if err != nil {
-		return err
-	}
-	for _, f := range filters {
-		if err := h.FilterDel(f); err != nil {
-			return fmt.Errorf("remove filter: %w", err)
-		}
-	}
-	return nil
-}
-
-// blocks lists the filters that Block has made.
-func blocks(h *netlink.Handle, l netlink.Link) ([]*netlink.Flower, error) {
-	all, err := Retry(func() ([]netlink.Filter, error) { return h.FilterList(l, netlink.HANDLE_MIN_EGRESS) })
-	if errors.Is(err, unix.EINVAL) {
-		return nil, nil // no clsact there
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list filters: %w", err)
-	}
-	var own []*netlink.Flower
-	for _, f := range all {
-		if flower, ok := f.(*netlink.Flower); ok && flower.Priority >= blockPriority && flower.SrcMac != nil {
-			own = append(own, flower)
-		}
-	}
-	return own, nil
-}
-
-func checkBlocked(h *netlink.Handle, l netlink.Link, senders []net.HardwareAddr) error {
-	have, err := blocks(h, l)
-	if err != nil {
-		return err
-	}
-	for _, mac := range senders {
-		if !slices.ContainsFunc(have, func(f *netlink.Flower) bool { return bytes.Equal(f.SrcMac, mac) }) {
-			return fmt.Errorf("the kernel does not hold the filter of %s after it was written", mac)
-		}
-	}
-	return nil
-}
 
 // SetUp takes a link down or up, and reads back that it is. Taking it down
 // removes its routes and its IPv6 addresses (ip-link(8)).
