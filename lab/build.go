@@ -93,6 +93,9 @@ func (b *builder) createSegments(ctx context.Context) error {
 	if err := writeFile(hostsFile(b.dir), hosts(b.plan)); err != nil {
 		return fmt.Errorf("write hosts file: %w", err)
 	}
+	if err := writeFile(resolvFile(hostsFile(b.dir)), []byte(resolv)); err != nil {
+		return fmt.Errorf("write resolv.conf: %w", err)
+	}
 	if err := b.planCables(); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ var ErrStart = errors.New("can't start the command")
 // goes with an ErrStart for a program not found, 126 for one that can't be run.
 //
 // The command sees the node's network and its own /sys, and instead of
-// /etc/hosts the lab's, over which /etc/netns/NAMESPACE/* is laid as by `ip
+// /etc/hosts and /etc/resolv.conf the lab's, over which /etc/netns/NAMESPACE/* is laid as by `ip
 // netns exec` (ip-netns(8)). When ctx ends it gets SIGTERM and soon SIGKILL.
 func (n *Node) Exec(ctx context.Context, spec ExecSpec) (int, error) {
 	if len(spec.Argv) == 0 {

@@ -49,6 +49,7 @@ func TestExec(t *testing.T) {
 		},
 		"stdin":  {lab.ExecSpec{Argv: []string{"cat"}, Stdin: strings.NewReader("in")}, result{"in", 0, false}},
 		"sysfs":  {lab.ExecSpec{Argv: []string{"cat", "/sys/class/net/inside/carrier"}}, result{"1\n", 0, false}},
+		"names":  {lab.ExecSpec{Argv: []string{"sh", "-c", "grep -w rs1 /etc/hosts | cut -d' ' -f2; ! grep nameserver /etc/resolv.conf"}}, result{"rs1\n", 0, false}},
 		"thread": {lab.ExecSpec{Argv: []string{"readlink", "/proc/thread-self/ns/net"}}, result{link(t, node), 0, false}},
 		"fds":    {lab.ExecSpec{Argv: []string{"sh", "-c", listFiles}}, result{openFiles(t), 0, false}},
 	} {

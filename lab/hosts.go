@@ -12,6 +12,15 @@ import (
 
 func hostsFile(dir string) string { return filepath.Join(dir, "hosts") }
 
+// resolvFile is beside the hosts file.
+func resolvFile(hosts string) string { return filepath.Join(filepath.Dir(hosts), "resolv.conf") }
+
+// resolv is what every node sees as /etc/resolv.conf. Without it a program that
+// asks the host's name server for a name waits for seconds: a NAT real server's
+// default route leads to the director, and no further. Without a nameserver
+// line the resolver asks this node (resolv.conf(5)), which refuses at once.
+const resolv = "# A lab has no name server; /etc/hosts has its names.\noptions timeout:1 attempts:1\n"
+
 // hosts is what every node sees as /etc/hosts: each node's name with the
 // addresses of its interfaces. Virtual addresses belong to no one node and have
 // their service's name instead.

@@ -147,8 +147,10 @@ func (s *stageSpec) mount() error {
 	if err := unix.Mount(s.Namespace, "/sys", "sysfs", flags, ""); err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
 	}
-	if err := bindOver(s.Hosts, "/etc/hosts"); err != nil {
-		return err
+	for over, file := range map[string]string{"/etc/hosts": s.Hosts, "/etc/resolv.conf": resolvFile(s.Hosts)} {
+		if err := bindOver(file, over); err != nil {
+			return err
+		}
 	}
 	own := filepath.Join("/etc/netns", s.Namespace)
 	entries, err := os.ReadDir(own)

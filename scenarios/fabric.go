@@ -140,5 +140,10 @@ func (st *stage) planned(ctx ginkgo.SpecContext) {
 			wrong = append(wrong, fmt.Errorf("director %s: %w", n.Name, err))
 		}
 	}
+	for _, s := range st.services {
+		if why := s.unvisited(); why != "" {
+			note("%s: no connection is tried: %s", s.Name, why)
+		}
+	}
 	must(errors.Join(wrong...))
 }

@@ -100,6 +100,51 @@ func TestServes(t *testing.T) {
 	}
 }
 
+// A service to which no connection is tried is one that the verdict does not rest on.
+func TestUnvisited(t *testing.T) {
+	file, err := topology.Parse("t.yaml", []byte(`
+apiVersion: ipvslab/v1
+networks: {o: 10.0.0.0/24, i: [10.1.0.0/24, "fd01::/64"]}
+nodes:
+  client: {role: client, interfaces: {o: 10.0.0.2}}
+  director: {role: director, interfaces: {o: 10.0.0.1, i: [10.1.0.1, "fd01::1"]}}
+  rs: {role: realserver, interfaces: {i: [10.1.0.11, "fd01::11"]}}
+  own: {role: realserver, interfaces: {i: 10.1.0.12}, run: {server: [server]}}
+services:
+  visited: {vip: 10.0.0.100, port: 80, realServers: [rs]}
+  shut: {vip: 10.0.0.100, port: 81, realServers: {rs: 0}}
+  streams: {vip: 10.0.0.100, port: 82, protocol: sctp, realServers: [rs]}
+  unmarked: {fwmark: 7, realServers: [rs]}
+  silent: {vip: 10.0.0.100, port: 83, protocol: udp, realServers: [own]}
+  far: {vip: "fd01::100", port: 80, realServers: [rs]}
+  refused: {vip: 10.0.0.100, port: 84, realServers: {rs: 0}}
+scenarios:
+  none takes it: {service: refused, expect: refused}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, problems := file.Plan(topology.Options{})
+	if plan == nil {
+		t.Fatal(problems)
+	}
+	got := map[string]string{}
+	for _, p := range plan.Services {
+		got[p.Name] = newService(&stage{plan: plan}, p).unvisited()
+	}
+	if diff := cmp.Diff(map[string]string{
+		"visited":  "",
+		"shut":     "no real server takes connections",
+		"streams":  "the test client does not speak sctp",
+		"unmarked": "no address and port of it is known; say marks:, or what its real servers serve",
+		"silent":   "programs of your own that speak udp may never answer",
+		"far":      "there is no client with an IPv6 address",
+		"refused":  "", // by the file's own scenario
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Two destinations that answer alike are told apart by their addresses.
 func TestLabels(t *testing.T) {
 	s := &service{names: []string{"a", "b", "a"}}

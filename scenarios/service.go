@@ -214,5 +214,24 @@ func (s *service) expectedOf() string {
 	return ""
 }
 
+// unvisited is why no connection is tried but those of the file's own
+// scenarios, or "" if the reason is theirs or there is none.
+func (s *service) unvisited() string {
+	switch {
+	case s.visitable() || s.expectedOf() != "":
+		return ""
+	case s.transport() == lb.SCTP:
+		return "the test client does not speak sctp"
+	case !s.to.IsValid() || s.to.Port() == 0:
+		return "no address and port of it is known; say marks:, or what its real servers serve"
+	case s.usable() == 0:
+		return "no real server takes connections"
+	case s.protocol == "":
+		return "programs of your own that speak udp may never answer"
+	default:
+		return fmt.Sprintf("there is no client with an IPv%d address", s.Spec.Family)
+	}
+}
+
 // predictable tells whether there is a model that says where each connection goes.
 func (s *service) predictable() bool { return modelled(s.Spec.Scheduler) }

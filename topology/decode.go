@@ -18,6 +18,12 @@ const (
 	maxFaults = 500
 )
 
+// coreTags are what the parser calls plain YAML.
+var coreTags = map[string]bool{
+	"!!map": true, "!!seq": true, "!!str": true, "!!int": true, "!!float": true, "!!bool": true,
+	"!!null": true, "!!timestamp": true, "!!merge": true,
+}
+
 // decoder turns a YAML tree into the file's types. It goes on after a mistake,
 // and it remembers where each path was said.
 type decoder struct {
@@ -66,6 +72,9 @@ func (d *decoder) enter(n *yaml.Node, path string) (*yaml.Node, bool) {
 	}
 	for hops := 0; n.Kind == yaml.AliasNode && hops < maxDepth; hops++ {
 		n = n.Alias
+	}
+	if n.Tag != "" && !coreTags[n.Tag] {
+		d.fail(n, path, "leave the tag out", "found the tag %s, which has no meaning here", n.Tag)
 	}
 	d.values++
 	if d.values > maxValues {
@@ -126,7 +135,11 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		d.wrong(n, path, "a list")
+		want := "a list"
+		if n.Kind == yaml.ScalarNode && v.Type().Elem().Kind() == reflect.String {
+			want += ", such as [" + strings.Join(strings.Fields(n.Value), ", ") + "]"
+		}
+		d.wrong(n, path, want)
 		return
 	}
 	for i, item := range n.Content {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,8 +60,15 @@ func (d *decoder) scalar(n *yaml.Node, path string, v reflect.Value) {
 	}
 }
 
+// octalLike is octal to YAML 1.1, decimal to YAML 1.2 and to most people.
+var octalLike = regexp.MustCompile(`^[-+]?0[0-9_]+$`)
+
 func (d *decoder) integer(n *yaml.Node, path string, least, most int64) int64 {
 	var i int64
+	if n.Kind == yaml.ScalarNode && octalLike.MatchString(n.Value) {
+		d.fail(n, path, "write it without the 0 in front, or with 0o if octal is meant", "found %q, which is octal to some and decimal to others", n.Value)
+		return max(least, 0)
+	}
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || n.Decode(&i) != nil || i < least || i > most {
 		want := fmt.Sprintf("an integer from %d to %d", least, most)
 		if least < 0 {

@@ -140,10 +140,10 @@ type RuleSpec struct {
 	Family FamilyName `json:"family,omitempty"`
 	// Rules are asked in this order.
 	Priority int `json:"priority,omitempty" jsonschema:"minimum=0,maximum=32765"`
-	// Source prefix.
-	From netip.Prefix `json:"from,omitzero"`
-	// Destination prefix.
-	To netip.Prefix `json:"to,omitzero"`
+	// Source prefix or address.
+	From RouteTarget `json:"from,omitzero"`
+	// Destination prefix or address.
+	To RouteTarget `json:"to,omitzero"`
 	// The link the packet came in by.
 	IIF string `json:"iif,omitempty"`
 	// Firewall mark.

@@ -106,7 +106,7 @@ func (p *planner) lintPersistence(s *service) {
 	}
 	if len(seen) < takers {
 		p.warn(PersistenceSkew, s.path+".persistence", "more client addresses, a longer mask, or no persistence",
-			"persistence sees %d clients for %d real servers: some get nothing", len(seen), takers)
+			"persistence, and fewer client addresses (%d) than real servers (%d): some get nothing", len(seen), takers)
 	}
 }
 

@@ -10,17 +10,25 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Load reads a topology file. The error is the file system's, or the
+// Stdin is the path that stands for standard input.
+const Stdin = "-"
+
+// Load reads a topology file, or standard input for [Stdin]. The error is the file system's, or the
 // [Problems] of the file's structure; what is wrong with its sense is for
 // [Topology.Plan] to say.
 func Load(path string) (*Topology, error) {
 	data, err := read(path)
 	if err != nil {
 		return nil, err
+	}
+	if path == Stdin {
+		path = "stdin"
 	}
 	return Parse(path, data)
 }
@@ -41,11 +49,14 @@ func Open(path, name string) (*Plan, Problems, error) {
 
 // read reads a file of a size that a topology can have.
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read topology: %w", err)
+	f := os.Stdin
+	if path != Stdin {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, fmt.Errorf("read topology: %w", err)
+		}
+		defer f.Close()
 	}
-	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read topology: %w", err)
@@ -103,10 +114,14 @@ func decodeRoot(name string, root *yaml.Node) (*Topology, error) {
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
+// yamlParser are the messages of the parser, whose lines count from 0; those
+// of its scanner count from 1.
+var yamlParser = regexp.MustCompile(`^did not find expected (key|node content|',' or|'-' indicator|<)`)
+
 var yamlAnchor = regexp.MustCompile(`unknown anchor '(.*)' referenced`)
 
 // syntax is a problem of the YAML parser's. It names at most a line, and for
-// an unknown anchor not even that.
+// an unknown anchor or a byte that is no text not even that.
 func syntax(name string, data []byte, err error) Problem {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	p := Problem{Severity: Error, Pos: Pos{File: name}}
@@ -114,17 +129,39 @@ func syntax(name string, data []byte, err error) Problem {
 		p.Pos.Line, _ = strconv.Atoi(m[1])
 		p.Pos.Column = 1
 		msg = strings.Replace(msg, m[0], "", 1)
-	}
-	if m := yamlAnchor.FindStringSubmatch(msg); m != nil {
-		if i := bytes.Index(data, []byte("*"+m[1])); i >= 0 {
-			before := data[:i]
-			p.Pos.Line = bytes.Count(before, []byte("\n")) + 1
-			p.Pos.Column = i - bytes.LastIndexByte(before, '\n')
+		if yamlParser.MatchString(msg) {
+			p.Pos.Line++
 		}
+	}
+	i := -1
+	switch m := yamlAnchor.FindStringSubmatch(msg); {
+	case m != nil:
+		i = bytes.Index(data, []byte("*"+m[1]))
+	case strings.Contains(msg, "UTF-8"):
+		i = indexRune(data, func(r rune, size int) bool { return r == utf8.RuneError && size == 1 })
+	case strings.Contains(msg, "control characters"):
+		i = indexRune(data, func(r rune, _ int) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\n\r\u0085", r) })
+	}
+	if i >= 0 {
+		before := data[:i]
+		p.Pos.Line = bytes.Count(before, []byte("\n")) + 1
+		p.Pos.Column = i - bytes.LastIndexByte(before, '\n')
 	}
 	p.Message = "not YAML: " + msg
 	if strings.Contains(msg, "cannot start any token") {
 		p.Hint = "indent with spaces, not with tabs"
 	}
 	return p
+}
+
+// indexRune is where the first such character begins; -1: nowhere.
+func indexRune(data []byte, such func(r rune, size int) bool) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if such(r, size) {
+			return i
+		}
+		i += size
+	}
+	return -1
 }

@@ -43,7 +43,7 @@ func nearest(got string, words []string) string {
 	best, least := "", max(1, len(got)/3)+1
 	for _, w := range words {
 		d := levenshtein.Distance(strings.ToLower(got), strings.ToLower(w), nil)
-		if d < least {
+		if d < least && d < len(got) { // not every letter another one
 			best, least = w, d
 		}
 	}
@@ -54,7 +54,7 @@ func nearest(got string, words []string) string {
 func choices(got string, words []string) string {
 	const show = 40
 	if len(words) == 0 {
-		return "there is none"
+		return "none is declared"
 	}
 	shown := words
 	more := ""

@@ -41,7 +41,7 @@ func (p *planner) checkWeights(s *service) {
 			return
 		}
 	}
-	if len(s.dests) > 0 {
+	if len(s.dests) > 0 && !p.broken(s.path+".realServers") {
 		p.report(WeightsAllZero, Warning, s.path+".realServers", "give one a weight",
 			"every real server has weight 0, so that every connection is refused")
 	} else if !p.broken(s.path) && len(s.spec.RealServers) == 0 {

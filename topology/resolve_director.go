@@ -62,12 +62,7 @@ func (p *planner) addDirector(n *node, path string, s *DirectorSpec, files map[s
 	if d.Kind == Keepalived || d.Kind == CommandDirector {
 		d.Dir = p.beside(s.Dir)
 	}
-	for _, v := range s.Env {
-		if d.Env == nil {
-			d.Env = map[string]string{}
-		}
-		d.Env[v.Key] = string(v.Value)
-	}
+	d.Env = p.env(path+".env", s.Env)
 	if s.Ready != (ReadySpec{}) {
 		r := p.ready(path+".ready", s.Ready)
 		d.Ready = &r

@@ -11,7 +11,7 @@ func (p *planner) addRules(n *node) {
 	for i, r := range n.spec.Rules {
 		path := n.path + ".rules[" + itoa(i) + "]"
 		families := map[lb.Family]bool{}
-		for _, prefix := range []netip.Prefix{r.From, r.To} {
+		for _, prefix := range []netip.Prefix{r.From.Prefix, r.To.Prefix} {
 			if prefix.IsValid() {
 				families[lb.FamilyOf(prefix.Addr())] = true
 			}
@@ -23,7 +23,7 @@ func (p *planner) addRules(n *node) {
 			p.errorf(path, "", "the rule mixes IPv4 and IPv6")
 		}
 		rule := Rule{
-			Family: lb.IPv4, Priority: r.Priority, From: r.From, To: r.To, IIF: r.IIF, FWMark: r.FWMark, Table: r.Table,
+			Family: lb.IPv4, Priority: r.Priority, From: r.From.Prefix, To: r.To.Prefix, IIF: r.IIF, FWMark: r.FWMark, Table: r.Table,
 		}
 		if families[lb.IPv6] {
 			rule.Family = lb.IPv6

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
@@ -84,15 +85,26 @@ func (p *planner) addCommands(n *node) {
 		if len(e.Value.Argv) == 0 || e.Value.Argv[0] == "" {
 			p.errorf(path, "say argv: [program, argument, ...]", "a command without program")
 		}
-		c := Command{Name: e.Key, Argv: e.Value.Argv, Dir: e.Value.Dir, Ready: p.ready(path+".ready", e.Value.Ready)}
-		for _, v := range e.Value.Env {
-			if c.Env == nil {
-				c.Env = map[string]string{}
-			}
-			c.Env[v.Key] = string(v.Value)
-		}
-		n.Commands = append(n.Commands, c)
+		n.Commands = append(n.Commands, Command{
+			Name: e.Key, Argv: e.Value.Argv, Dir: e.Value.Dir,
+			Env: p.env(path+".env", e.Value.Env), Ready: p.ready(path+".ready", e.Value.Ready),
+		})
 	}
+}
+
+// env is a command's additional environment; nil if there is none.
+func (p *planner) env(path string, vars Ordered[SysctlValue]) map[string]string {
+	if len(vars) == 0 {
+		return nil
+	}
+	env := map[string]string{}
+	for _, v := range vars {
+		if v.Key == "" || strings.Contains(v.Key, "=") {
+			p.errorf(join(path, v.Key), "allowed: a name without =", "found the variable's name %q", v.Key)
+		}
+		env[v.Key] = string(v.Value)
+	}
+	return env
 }
 
 func (p *planner) ready(path string, r ReadySpec) Ready {

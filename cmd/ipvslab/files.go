@@ -32,10 +32,20 @@ func (a *app) openPlan(path, name string) (*topology.Plan, error) {
 	return plan, nil
 }
 
-// openLab is openPlan for a lab that is going to be made: its record tells the
+// openKept is openPlan where the file is read more than once: here, in a guest,
+// and by later commands.
+func (a *app) openKept(path, name string) (*topology.Plan, error) {
+	info, err := os.Stat(path)
+	if path == topology.Stdin || err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, usageError{fmt.Errorf("read topology: %s can be read only once; save it as a file (validate and plan take it as it is)", path)}
+	}
+	return a.openPlan(path, name)
+}
+
+// openLab is openKept for a lab that is going to be made: its record tells the
 // file from any directory.
 func (a *app) openLab(path, name string) (*topology.Plan, error) {
-	plan, err := a.openPlan(path, name)
+	plan, err := a.openKept(path, name)
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (a *app) testRequest(ctx context.Context, args []string) (launch.Request, [
 		if isLabName(arg) {
 			return req, nil, usageError{fmt.Errorf("test %s: a lab that is up can only be tested alone", arg)}
 		}
-		plan, err := a.openPlan(arg, "")
+		plan, err := a.openKept(arg, "")
 		if err != nil {
 			return req, nil, err
 		}

@@ -31,7 +31,7 @@ func newUp(a *app) *cobra.Command {
 				if _, err := lab.Up(ctx, plan, opts); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.out, "lab %s is up: %d nodes, %d services\n", plan.Name, len(plan.Nodes), len(plan.Services))
+				fmt.Fprintf(a.out, "lab %s is up: %s, %s\n", plan.Name, count(len(plan.Nodes), "node"), count(len(plan.Services), "service"))
 				return nil
 			})
 		},

@@ -15,6 +15,8 @@ func newValidate(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "validate FILE...",
 		Short:             "Check topology files: every mistake and every surprise, with its place",
+		Long:              "Validate checks topology files; - is standard input. The exit status is 0 if there are at most warnings, else 2.",
+		Example:           "  ipvslab validate examples/*.yaml\n  generate-lab | ipvslab validate -",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -22,13 +24,13 @@ func newValidate(a *app) *cobra.Command {
 			bad := 0
 			for _, path := range args {
 				plan, problems, err := topology.Open(path, "")
-				all = append(all, problems...)
 				if err != nil {
 					bad++
-					if !isProblems(err) {
-						return usageError{err}
-					}
 				}
+				if err != nil && !isProblems(err) {
+					problems = topology.Problems{{Severity: topology.Error, Pos: topology.Pos{File: path}, Message: err.Error()}}
+				}
+				all = append(all, problems...)
 				if !asJSON {
 					a.reportFile(path, plan, problems)
 				}
@@ -53,9 +55,17 @@ func (a *app) reportFile(path string, plan *topology.Plan, problems topology.Pro
 		fmt.Fprintln(a.err, p)
 	}
 	if plan != nil {
-		fmt.Fprintf(a.out, "%s: lab %s: %d nodes, %d services, %d scenarios\n",
-			path, plan.Name, len(plan.Nodes), len(plan.Services), len(plan.Scenarios))
+		fmt.Fprintf(a.out, "%s: lab %s: %s, %s, %s\n", path, plan.Name,
+			count(len(plan.Nodes), "node"), count(len(plan.Services), "service"), count(len(plan.Scenarios), "scenario"))
 	}
+}
+
+// count is a number of things, in words that agree with it.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprint(n, " ", thing)
 }
 
 func newPlan(a *app) *cobra.Command {
