@@ -243,7 +243,7 @@ func (s *service) everyPort(ctx context.Context) {
 		}
 		for port := int(m.First); port <= int(m.Last) && port < int(m.First)+mostPorts; port++ {
 			ginkgo.By(fmt.Sprintf("visiting %s port %d", m.Addr, port))
-			spec := traffic.Spec{Protocol: s.protocol, To: addrPort(m.Addr, port), Timeout: visitTimeout}
+			spec := traffic.Spec{Protocol: s.protocol, To: addrPort(m.Addr, port), Timeout: s.st.visitTimeout()}
 			res, err := traffic.Run(ctx, s.st.node(s.from).Do, spec)
 			must(err)
 			gomega.Expect(res.Sequence()).To(gomega.HaveLen(1))

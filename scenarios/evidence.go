@@ -26,7 +26,7 @@ func (st *stage) gatherEvidence() {
 	if st.lab == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.ctx), flushTimeout)
 	defer cancel()
 	dir := filepath.Join(st.opts.Artifacts, st.plan.Name, fileName(ginkgo.CurrentSpecReport().LeafNodeText))
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -90,7 +90,7 @@ func (st *stage) responders(ctx ginkgo.SpecContext) {
 		n := &st.plan.Nodes[i]
 		for _, r := range n.Responders {
 			to := netip.AddrPortFrom(listensAt(n, r), r.Port)
-			res := st.visitOnce(ctx, n.Name, traffic.Spec{Protocol: r.Protocol, To: to, Timeout: visitTimeout})
+			res := st.visitOnce(ctx, n.Name, traffic.Spec{Protocol: r.Protocol, To: to, Timeout: st.visitTimeout()})
 			if got := res.Sequence(); len(got) != 1 || got[0] != r.Identity {
 				ginkgo.Fail(fmt.Sprintf("%s's %s responder at %s, visited from its own node, must answer %q; got %q (%v %v)",
 					n.Name, r.Protocol, to, r.Identity, got, res.Outcomes, res.Errors))

@@ -27,7 +27,7 @@ func (s *service) large(ctx context.Context) {
 	n := min(s.visits(), mostLarge)
 	ginkgo.By(fmt.Sprintf("%d requests of %d bytes for answers of %d bytes, from %s to %s", n, largeRequest, largeAnswer, s.from, s.to))
 	session := s.st.session(s.from, traffic.Spec{
-		Protocol: s.protocol, To: s.to, Timeout: visitTimeout,
+		Protocol: s.protocol, To: s.to, Timeout: s.st.visitTimeout(),
 		Path: fmt.Sprintf("/bytes?n=%d&of=%s", largeAnswer, strings.Repeat("x", largeRequest)),
 	})
 	for range n {

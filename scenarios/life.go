@@ -106,20 +106,20 @@ func (r *round) entryOf(c traffic.Connection, atMost time.Duration, states ...st
 // awaitEntry waits until the entry is as it must be: a packet may be on its way.
 func (r *round) awaitEntry(ctx context.Context, c traffic.Connection, atMost time.Duration, states ...string) {
 	ginkgo.GinkgoHelper()
-	gomega.Eventually(ctx, r.service.entries).WithTimeout(settleTimeout).WithPolling(pollInterval).
+	gomega.Eventually(ctx, r.service.entries).WithTimeout(r.st.settleTimeout()).WithPolling(pollInterval).
 		Should(assertions.HaveEntry(r.entryOf(c, atMost, states...)))
 }
 
 // halfOpen sends a SYN whose answer is dropped at the client.
 func (s *service) halfOpen(ctx context.Context) {
 	ginkgo.By("leaving a connection half open")
-	session := s.st.session(s.from, traffic.Spec{Protocol: traffic.TCP, To: s.to, HalfOpen: true, Timeout: visitTimeout})
+	session := s.st.session(s.from, traffic.Spec{Protocol: traffic.TCP, To: s.to, HalfOpen: true, Timeout: s.st.visitTimeout()})
 	conns, err := session.Open(ctx, 1)
 	must(err)
 	if conns[0].Outcome == traffic.Refused {
 		return // no real server takes another one
 	}
-	gomega.Eventually(ctx, s.entries).WithTimeout(settleTimeout).WithPolling(pollInterval).
+	gomega.Eventually(ctx, s.entries).WithTimeout(s.st.settleTimeout()).WithPolling(pollInterval).
 		Should(assertions.HaveEntry(assertions.Entry{
 			Protocol: lb.TCP, Client: conns[0].Source, Virtual: s.to, States: []string{"SYN_RECV"}, AtMost: synRecvTimeout,
 		}))
@@ -139,7 +139,7 @@ func (s *service) goes(ctx context.Context) {
 	if s.transport() == lb.TCP && r.oneSided(c) {
 		must(r.session.CloseConns(ctx, traffic.CloseClient, c.Index))
 	}
-	r.awaitGone(ctx, c, settleTimeout)
+	r.awaitGone(ctx, c, s.st.settleTimeout())
 }
 
 func (r *round) awaitGone(ctx context.Context, c traffic.Connection, within time.Duration) {
@@ -195,5 +195,5 @@ func (s *service) resetGoes(ctx context.Context) {
 	must(r.session.CloseConns(ctx, traffic.CloseReset, c.Index))
 	r.awaitEntry(ctx, c, closeTimeout, "CLOSE")
 	ginkgo.By("waiting for its entry to go")
-	r.awaitGone(ctx, c, closeTimeout+settleTimeout)
+	r.awaitGone(ctx, c, closeTimeout+s.st.settleTimeout())
 }

@@ -16,8 +16,6 @@ import (
 
 const (
 	nodestKey = "net.ipv4.vs.expire_nodest_conn"
-	// settleTimeout is for what the kernel does soon, but not at once.
-	settleTimeout = 5 * time.Second
 	// flushTimeout is for the flush of connection entries: the kernel's worker
 	// offers the processor to others at each of the table's buckets
 	// (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush), and so takes milliseconds
@@ -44,7 +42,7 @@ func (s *service) reset(ctx context.Context) lb.Service {
 		return s.awaitNoEntries(ctx)
 	})
 	// Whatever happened, the table is to be as it was.
-	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	must(errors.Join(err, table.Apply(again, additions(have)...)))
 	fresh, err := table.Get(ctx, s.Spec.Key)

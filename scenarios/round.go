@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/onsi/ginkgo/v2"
 
@@ -17,8 +16,6 @@ import (
 )
 
 const (
-	// visitTimeout is of one connection: a lost SYN may be sent again.
-	visitTimeout = 3 * time.Second
 	// mostRefused ends a round: the kernel sends 6 "port unreachable" at once,
 	// then one a second (icmp_ratelimit, ip-sysctl.rst).
 	mostRefused = 3
@@ -68,7 +65,7 @@ func (s *service) begin(ctx context.Context, held bool) *round {
 	}
 	r.since = s.st.mark(ctx)
 	r.liveBefore = s.live(ctx)
-	spec := traffic.Spec{Protocol: s.protocol, To: s.to, Timeout: visitTimeout, Hold: held, ConnectOnly: s.anonymous}
+	spec := traffic.Spec{Protocol: s.protocol, To: s.to, Timeout: s.st.visitTimeout(), Hold: held, ConnectOnly: s.anonymous}
 	r.session = s.st.session(s.from, spec)
 	return r
 }
@@ -126,7 +123,7 @@ func (r *round) awaitInactive(ctx context.Context) error {
 			unanswered++
 		}
 	}
-	err := poll(ctx, settleTimeout, func() (bool, error) {
+	err := poll(ctx, r.st.settleTimeout(), func() (bool, error) {
 		dests, err := r.st.table(ctx, r.director).Destinations(ctx, r.Spec.Key)
 		active = 0
 		for _, d := range dests {

@@ -39,8 +39,8 @@ type Options struct {
 	Agent lab.AgentMode
 }
 
-// specTimeout bounds one spec; each takes seconds.
-const specTimeout = time.Minute
+// specTimeout bounds one spec; each takes seconds, unless the machine is busy.
+const specTimeout = 3 * time.Minute
 
 // Run tests the labs, one after the other, and tells whether all specs passed.
 // The error is about the testing itself: it could not be done, ctx ended, or
@@ -57,7 +57,7 @@ func Run(ctx context.Context, targets []Target, o Options) (passed bool, err err
 	}
 	suite, report := ginkgo.GinkgoConfiguration()
 	suite.FocusStrings, suite.FailOnEmpty = o.Focus, false
-	suite.PollProgressAfter = specTimeout / 2
+	suite.PollProgressAfter = specTimeout / 3
 	if report.JUnitReport, err = absolute(o.JUnitReport); err != nil {
 		return false, fmt.Errorf("find file for the JUnit report: %w", err)
 	}
@@ -69,7 +69,9 @@ func Run(ctx context.Context, targets []Target, o Options) (passed bool, err err
 	}
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	t := &teller{Options: o}
-	build(ctx, targets, o, t)
+	beat, stop := context.WithCancel(ctx)
+	defer stop()
+	build(ctx, targets, o, t, startPulse(beat))
 	passed = ginkgo.RunSpecs(quiet{}, "ipvslab", suite, report)
 	if ctx.Err() != nil {
 		return false, errors.Join(t.end(false), ctx.Err())
@@ -94,11 +96,11 @@ func (quiet) Fail() {}
 
 // build makes the tree of specs: a container per lab, in the given order
 // (ginkgo shuffles what is at the top).
-func build(ctx context.Context, targets []Target, o Options, t *teller) {
+func build(ctx context.Context, targets []Target, o Options, t *teller, p *pulse) {
 	ginkgo.Describe("labs", func() {
 		waited := new(bool)
 		for _, target := range targets {
-			st := &stage{Target: target, opts: o, ctx: ctx, plan: target.Plan, waited: waited}
+			st := &stage{Target: target, opts: o, ctx: ctx, plan: target.Plan, waited: waited, pulse: p}
 			ginkgo.Describe(target.Plan.Name, ginkgo.Ordered, ginkgo.ContinueOnFailure, st.container)
 		}
 	})

@@ -27,6 +27,9 @@ type stage struct {
 	settled  bool     // the statistics hold what came before the test
 	waited   *bool    // of the run: some lab has the spec that takes 10 s
 	lab      *lab.Lab // nil until it is up
+	failed   bool     // some spec has: see patientVisit
+	pulse    *pulse
+	watched  func() // tells how busy the machine was since the spec began
 	captures capture.Set
 	tables   map[string]*ipvs.Table // by director, opened when needed
 }
@@ -40,9 +43,12 @@ func (st *stage) container() {
 	ginkgo.BeforeEach(func(ctx ginkgo.SpecContext) {
 		ginkgo.AttachProgressReporter(func() string { return st.listings(st.ctx) })
 		st.captures = nil
+		st.watched = st.pulse.watch()
 	})
 	ginkgo.JustAfterEach(func() {
 		if ginkgo.CurrentSpecReport().Failed() {
+			st.failed = true
+			st.watched()
 			st.gatherEvidence()
 		}
 	})

@@ -119,7 +119,7 @@ type TrafficSpec struct {
 	Concurrency int `json:"concurrency,omitempty" jsonschema:"minimum=1,maximum=100000"`
 	// Keep each open until the last has been opened.
 	Hold bool `json:"hold,omitempty"`
-	// Of one connection; 5s unless told otherwise.
+	// Of one connection; unless told otherwise 20s where it is to be answered, and 5s elsewhere.
 	Timeout Duration `json:"timeout,omitempty"`
 	// Source addresses, taken in turn.
 	Sources List[netip.Addr] `json:"sources,omitempty"`

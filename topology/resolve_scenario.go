@@ -11,6 +11,9 @@ import (
 const (
 	defaultConnections = 10
 	defaultTimeout     = 5 * time.Second // two retransmissions of a SYN fit, RFC 6298
+	// answerTimeout is the default where every connection is to be answered: a
+	// busy machine may be slow, and nobody waits for what comes in time.
+	answerTimeout = 20 * time.Second
 )
 
 func (p *planner) resolveScenarios() {
@@ -26,6 +29,9 @@ func (p *planner) resolveScenarios() {
 		s.Traffic = p.scenarioTraffic(path+".traffic", &e.Value.Traffic, svc)
 		s.Faults = p.scenarioFaults(path+".faults", e.Value.Faults)
 		p.timeTraffic(path, &e.Value, &s)
+		if e.Value.Traffic.Timeout == 0 && s.Traffic.Duration == 0 && cmp.Or(string(e.Value.Expect.Outcome), "answered") == "answered" {
+			s.Traffic.Timeout = answerTimeout
+		}
 		s.Expect = p.scenarioExpect(path+".expect", &e.Value.Expect, s, svc)
 		p.plan.Scenarios = append(p.plan.Scenarios, s)
 	}
