@@ -2,6 +2,7 @@ package scenarios_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func takeoverDefects() []defect {
 }
 
 // TestFaults plays the scenarios of testdata/faults with all that goes wrong in
-// them, each file in a process of its own.
+// them, each file in a process of its own, with each director that takes over.
 func TestFaults(t *testing.T) {
 	needKernel(t)
 	if testing.Short() {
@@ -75,24 +76,48 @@ func TestFaults(t *testing.T) {
 		t.Fatalf("no topology (%v)", err)
 	}
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-			defer cancel()
-			o := inProcess(ctx, []string{plantedFile + "=" + file, plantedBrief + "=scenario: "})
-			for _, s := range o.Specs {
-				t.Logf("%s: %s (%.1f s)\n%s", s.State, s.Name, s.Seconds, strings.Join(s.Notes, "\n"))
+		t.Run(filepath.Base(file), func(t *testing.T) { playFaults(t, file) })
+		t.Run(filepath.Base(file)+", keepalived", func(t *testing.T) {
+			if !haveKeepalived(t) {
+				t.Skip("there is no keepalived")
 			}
-			if plan, _, err := topology.Open(file, ""); err != nil || len(o.Specs) != len(plan.Scenarios) {
-				t.Errorf("%d specs were played, not one for each scenario (%v)", len(o.Specs), err)
-			}
-			if o.err != nil || !o.Passed {
-				t.Errorf("%v\n%s", o.err, o.failures())
-			}
-			if file == "testdata/faults/directors.yaml" && !slices.ContainsFunc(o.Specs, saysSplitBrain) {
-				t.Error("two directors did not see each other, and no spec says so")
-			}
+			playFaults(t, rewritten(t, file, "keepalived"))
 		})
 	}
+}
+
+func playFaults(t *testing.T, file string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	o := inProcess(ctx, []string{plantedFile + "=" + file, plantedBrief + "=scenario: "})
+	for _, s := range o.Specs {
+		t.Logf("%s: %s (%.1f s)\n%s", s.State, s.Name, s.Seconds, strings.Join(s.Notes, "\n"))
+	}
+	if plan, _, err := topology.Open(file, ""); err != nil || len(o.Specs) != len(plan.Scenarios) {
+		t.Errorf("%d specs were played, not one for each scenario (%v)", len(o.Specs), err)
+	}
+	if o.err != nil || !o.Passed {
+		t.Errorf("%v\n%s", o.err, o.failures())
+	}
+	if filepath.Base(file) == "directors.yaml" && !slices.ContainsFunc(o.Specs, saysSplitBrain) {
+		t.Error("two directors did not see each other, and no spec says so")
+	}
+}
+
+// rewritten is a copy of a topology with another kind of director.
+func rewritten(t *testing.T, path, kind string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "\nnetworks:", "\ndirector: "+kind+"\nnetworks:", 1)
+	copied := filepath.Join(t.TempDir(), filepath.Base(path))
+	if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return copied
 }
 
 func saysSplitBrain(s scenarios.Spec) bool {

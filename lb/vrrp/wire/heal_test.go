@@ -70,12 +70,7 @@ func TestSplitBrainHeals(t *testing.T) {
 					n.speak(i, g)
 				}
 			}
-			n.eventually(30*time.Second, func() error {
-				if len(n.floating(0)) != all || len(n.floating(1)) != all {
-					return errNotYet
-				}
-				return nil
-			})
+			n.awaitAll(all)
 			taken := time.Now()
 			n.eventually(30*time.Second, func() error { // both have announced the addresses for the second time, 5 s later
 				if time.Since(taken) < 6*time.Second {

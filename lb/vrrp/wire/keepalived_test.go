@@ -88,15 +88,27 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// awaitAll waits until each of the directors has all addresses.
+func (n *network) awaitAll(addresses int) {
+	n.t.Helper()
+	n.eventually(30*time.Second, func() error {
+		if len(n.floating(0)) != addresses || len(n.floating(1)) != addresses {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
 // complaints are keepalived's words for packets that it does not like.
 var complaints = regexp.MustCompile(`(?i)invalid|checksum|bogus|mismatch|wrong|not match|malformed|unknown|error`)
 
-// keepalived runs it as director i until stop.
-func (n *network) keepalived(program string, i int, g Group) (stop func() error, log *buffer) {
+// keepalived runs it as director i until stop. Its configuration may be edited:
+// old and new texts in turn.
+func (n *network) keepalived(program string, i int, g Group, edits ...string) (stop func() error, log *buffer) {
 	n.t.Helper()
 	dir := n.t.TempDir()
 	conf := filepath.Join(dir, "keepalived.conf")
-	must(n.t, os.WriteFile(conf, []byte(keepalivedConf(g)), 0o600))
+	must(n.t, os.WriteFile(conf, []byte(strings.NewReplacer(edits...).Replace(keepalivedConf(g))), 0o600))
 	log = &buffer{}
 	cmd := exec.Command(program, "-n", "-l", "-D", "-P", "-f", conf, "-p", filepath.Join(dir, "pid"), "-r", filepath.Join(dir, "vrrp.pid"))
 	cmd.Stdout, cmd.Stderr = log, log

@@ -27,13 +27,13 @@ type socket struct {
 	oob   []byte
 }
 
-// openSocket opens a raw socket in the namespace of the calling thread.
-func openSocket(device string, index int, src netip.Addr, peers []netip.Addr) (*socket, error) {
+// openSocket opens a raw socket for an IP protocol in the namespace of the calling thread.
+func openSocket(protocol int, device string, index int, src netip.Addr, peers []netip.Addr) (*socket, error) {
 	family := unix.AF_INET
 	if src.Is6() {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, vrrp.Protocol)
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("open VRRP socket on %s: %w", device, err)
 	}

@@ -55,6 +55,7 @@ type routing struct {
 	*Router
 	link    *link
 	sock    *socket
+	header  *socket // version 2: hears those who speak with an authentication header
 	counts  Counts
 	refused string // the latest packet's fault, to be told once
 	failing bool   // sending fails: that has been told
@@ -126,8 +127,13 @@ func (s *Speaker) add(g Group) error {
 			r.Addr = local
 		}
 		err := s.ns.Do(func() (err error) {
-			r.sock, err = openSocket(r.Interface, r.link.index, r.Addr, r.Peers)
-			return err
+			if r.sock, err = openSocket(vrrp.Protocol, r.Interface, r.link.index, r.Addr, r.Peers); err != nil || g.Version != 2 {
+				return err
+			}
+			if r.header, err = openSocket(unix.IPPROTO_AH, r.Interface, r.link.index, r.Addr, r.Peers); err != nil {
+				return errors.Join(err, r.sock.close())
+			}
+			return nil
 		})
 		if err != nil {
 			return err
@@ -147,6 +153,9 @@ func (s *Speaker) Close() error {
 	for _, g := range s.groups {
 		for _, r := range g.routers {
 			errs = append(errs, r.sock.close())
+			if r.header != nil {
+				errs = append(errs, r.header.close())
+			}
 		}
 	}
 	if s.monitor != nil {
@@ -245,6 +254,9 @@ func (s *Speaker) pollFDs() []unix.PollFd {
 	for _, g := range s.groups {
 		for _, r := range g.routers {
 			fds = append(fds, unix.PollFd{Fd: int32(r.sock.fd), Events: unix.POLLIN})
+			if r.header != nil {
+				fds = append(fds, unix.PollFd{Fd: int32(r.header.fd), Events: unix.POLLIN})
+			}
 		}
 	}
 	return fds
@@ -284,6 +296,12 @@ func (s *Speaker) work(fds []unix.PollFd) {
 				s.drain(g, router)
 			}
 			i++
+			if header := g.routers[router].header; header != nil {
+				if fds[i].Revents != 0 {
+					s.drainHeaders(g, router)
+				}
+				i++
+			}
 		}
 	}
 	for _, g := range s.groups {
@@ -374,11 +392,16 @@ func (s *Speaker) receive(g *speaking, router int, p packet) {
 		r.counts.Received++
 		err = fmt.Errorf("VRRP packet from %s, id %d: its addresses %v are not ours, %v", p.src, r.ID, advert.Addresses, r.Addresses)
 	}
+	s.refuse(g, r, err)
+	s.perform(g, actions, now)
+}
+
+// refuse tells of a packet's fault, once until there is another.
+func (s *Speaker) refuse(g *speaking, r *routing, err error) {
 	if err != nil && err.Error() != r.refused {
 		r.refused = err.Error()
-		s.report(Report{Time: now, Group: g.Name, Text: "on " + r.Network, Err: err})
+		s.report(Report{Time: time.Now(), Group: g.Name, From: g.fsm.State(), To: g.fsm.State(), Text: "on " + r.Network, Err: err})
 	}
-	s.perform(g, actions, now)
 }
 
 func sameAddresses(a, b []netip.Addr) bool {
