@@ -30,7 +30,7 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z0-9.-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # In user-mode Linux a program that begins there starts twice as fast (package prefault).
-ENTRY := $(if $(filter amd64,$(shell go env GOARCH)),-ldflags=-E=github.com/ipvslab/ipvslab/internal/guest/prefault.entry)
+ENTRY := $(if $(filter amd64,$(or $(GOARCH),$(shell go env GOARCH))),-ldflags=-E=github.com/ipvslab/ipvslab/internal/guest/prefault.entry)
 
 .PHONY: build
 build: ## Build bin/ipvslab

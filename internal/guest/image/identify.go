@@ -33,11 +33,19 @@ func identify(path string) (Kernel, error) {
 		}
 	case isBzImage(head):
 		k.Launcher = QEMU
-		k.Release, err = bzRelease(f, head)
-	case n > 0x40 && string(head[0x38:0x3c]) == "ARM\x64":
-		// arm64's Image; Documentation/arch/arm64/booting.rst
+		if err = builtFor("amd64"); err == nil {
+			k.Release, err = bzRelease(f, head)
+		}
+	case isArmImage(head):
 		k.Launcher = QEMU
-		k.Release, err = scanRelease(f)
+		if err = builtFor("arm64"); err == nil {
+			k.Release, err = scanRelease(f)
+		}
+	case isPackedArm(head):
+		k.Launcher = QEMU
+		if err = builtFor("arm64"); err == nil {
+			k.Release, err = packedRelease(f)
+		}
 	default:
 		err = errors.New("it is neither an ELF file nor a bzImage nor an arm64 Image")
 	}
@@ -45,6 +53,30 @@ func identify(path string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("identify kernel %s: %w", path, err)
 	}
 	return k, nil
+}
+
+// builtFor is nil on a machine of the architecture that the kernel is for.
+func builtFor(arch string) error {
+	if runtime.GOARCH != arch {
+		return fmt.Errorf("it is for %s, this machine is %s", arch, runtime.GOARCH)
+	}
+	return nil
+}
+
+// packedRelease is the release of the Image in a packed kernel.
+func packedRelease(f *os.File) (string, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return "", err
+	}
+	image, err := UnpackArm(data)
+	if err != nil {
+		return "", err
+	}
+	return scanRelease(bytes.NewReader(image))
 }
 
 // elfLauncher tells user-mode Linux, a program linked to low addresses, from a
@@ -59,6 +91,9 @@ func elfLauncher(r io.ReaderAt) (string, error) {
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD && p.Vaddr>>63 == 1 {
+			if runtime.GOARCH == "arm64" {
+				return "", errors.New("QEMU starts no vmlinux of arm64; give the Image (arch/arm64/boot/Image) instead")
+			}
 			return QEMU, nil
 		}
 	}

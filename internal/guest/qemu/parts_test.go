@@ -168,4 +168,11 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("lacks %q:\n%s", want, got)
 		}
 	}
+	l.Machine, l.Accel = "virt", TCG // arm64's
+	got = strings.Join(l.commandLine(parts{"/k", "/i"}, spec), " ")
+	for _, want := range []string{"-cpu max,pauth-impdef=on", "console=ttyAMA0", "virtio-9p-pci"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
+	}
 }
