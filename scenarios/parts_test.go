@@ -135,7 +135,7 @@ scenarios:
 	if diff := cmp.Diff(map[string]string{
 		"visited":  "",
 		"shut":     "no real server takes connections",
-		"streams":  "the test client does not speak sctp",
+		"streams":  "",
 		"unmarked": "no address and port of it is known; say marks:, or what its real servers serve",
 		"silent":   "programs of your own that speak udp may never answer",
 		"far":      "there is no client with an IPv6 address",

@@ -220,8 +220,6 @@ func (s *service) unvisited() string {
 	switch {
 	case s.visitable() || s.expectedOf() != "":
 		return ""
-	case s.transport() == lb.SCTP:
-		return "the test client does not speak sctp"
 	case !s.to.IsValid() || s.to.Port() == 0:
 		return "no address and port of it is known; say marks:, or what its real servers serve"
 	case s.usable() == 0:
