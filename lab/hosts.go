@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ipvslab/ipvslab/topology"
@@ -47,6 +48,20 @@ func nodeAddrs(node *topology.Node) (addrs []netip.Addr) {
 			if !a.VIP {
 				addrs = append(addrs, a.Prefix.Addr())
 			}
+		}
+	}
+	return addrs
+}
+
+// nodeVIPs lists a node's virtual addresses.
+func nodeVIPs(node *topology.Node) (addrs []netip.Addr) {
+	all := slices.Clone(node.Loopback)
+	for _, iface := range node.Interfaces {
+		all = append(all, iface.Addresses...)
+	}
+	for _, a := range all {
+		if a.VIP {
+			addrs = append(addrs, a.Prefix.Addr())
 		}
 	}
 	return addrs

@@ -32,6 +32,7 @@ type NodeStatus struct {
 	Namespace string        `json:"namespace"`
 	Present   bool          `json:"present"` // the namespace is there
 	Addresses []netip.Addr  `json:"addresses,omitempty"`
+	VIPs      []netip.Addr  `json:"vips,omitempty"` // those planned; what floats is with the Failover
 	// Interfaces are those on networks; Processes what [Lab.Fault] can be told to end.
 	Interfaces []string `json:"interfaces,omitempty"`
 	Processes  []string `json:"processes,omitempty"`
@@ -91,7 +92,7 @@ func ReadStatus(name string) (*Status, error) {
 	s := &Status{Name: name, Phase: string(st.Phase), Created: st.Created, Source: st.Plan.Source, Directory: dir, Faults: st.Faults}
 	for i := range st.Plan.Nodes {
 		node := &st.Plan.Nodes[i]
-		ns := NodeStatus{Name: node.Name, Role: node.Role, Namespace: nsName(name, node.Name), Addresses: nodeAddrs(node)}
+		ns := NodeStatus{Name: node.Name, Role: node.Role, Namespace: nsName(name, node.Name), Addresses: nodeAddrs(node), VIPs: nodeVIPs(node)}
 		ns.describe(node, st.hasDirector(node.Name))
 		if open, err := netns.Open(ns.Namespace); err == nil {
 			ns.Present = st.Boot == bootID()

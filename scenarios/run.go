@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -55,6 +56,9 @@ func Run(ctx context.Context, targets []Target, o Options) (passed bool, err err
 	if o.Artifacts, err = filepath.Abs(o.Artifacts); err != nil {
 		return false, fmt.Errorf("find directory for evidence: %w", err)
 	}
+	if err := CheckFocus(o.Focus); err != nil {
+		return false, err
+	}
 	suite, report := ginkgo.GinkgoConfiguration()
 	suite.FocusStrings, suite.FailOnEmpty = o.Focus, false
 	suite.PollProgressAfter = specTimeout / 3
@@ -80,6 +84,17 @@ func Run(ctx context.Context, targets []Target, o Options) (passed bool, err err
 		return false, fmt.Errorf("no spec of %d matches the focus %q", t.skipped, o.Focus)
 	}
 	return passed, t.end(passed)
+}
+
+// CheckFocus tells what is wrong with patterns for [Options.Focus].
+func CheckFocus(patterns []string) error {
+	var errs []error
+	for _, p := range patterns {
+		if _, err := regexp.Compile(p); err != nil {
+			errs = append(errs, fmt.Errorf("read focus %q: %w", p, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func absolute(path string) (string, error) {

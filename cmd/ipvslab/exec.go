@@ -58,7 +58,7 @@ func newExec(a *app) *cobra.Command {
 		Use:               "exec [LAB/]NODE [--] CMD [ARG...]",
 		Short:             "Run a command in a node; its exit status is passed on",
 		Example:           "  ipvslab exec client -- curl http://192.168.1.117/\n  ipvslab exec article/master -- ip route",
-		Args:              cobra.MinimumNArgs(2),
+		Args:              withCommand(1),
 		ValidArgsFunction: a.completeNodes(&labName),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.inNode(c.Context(), labName, args[0], dropDashes(args[1:]))
@@ -71,10 +71,20 @@ func newExec(a *app) *cobra.Command {
 
 // dropDashes removes the "--" that stays when flags must come first.
 func dropDashes(args []string) []string {
-	if len(args) > 1 && args[0] == "--" {
+	if len(args) > 0 && args[0] == "--" {
 		return args[1:]
 	}
 	return args
+}
+
+// withCommand wants n arguments and a command after them.
+func withCommand(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < n || len(dropDashes(args[n:])) == 0 {
+			return errors.New("no command given")
+		}
+		return nil
+	}
 }
 
 func newShell(a *app) *cobra.Command {
@@ -82,6 +92,8 @@ func newShell(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "shell [LAB/]NODE",
 		Short:             "Open a shell in a node",
+		SuggestFor:        []string{"ssh", "attach", "sh", "bash"},
+		Example:           "  ipvslab shell client\n  ipvslab shell article/master",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes(&labName),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,9 +25,10 @@ func newKernel(a *app) *cobra.Command {
 func newKernelStatus(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "status",
-		Short: "Explain the choice: what this kernel can do, which guests could run, which one is taken",
-		Args:  cobra.NoArgs,
+		Use:     "status",
+		Short:   "Explain the choice: what this kernel can do, which guests could run, which one is taken",
+		Example: "  ipvslab kernel status\n  ipvslab kernel status --kernel qemu",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.launcher().KernelStatus(c.Context())
 			if err != nil {
@@ -50,7 +50,12 @@ func newKernelFetch(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fetch",
 		Short: "Fetch a guest kernel's packages into the cache, without root",
-		Args:  cobra.NoArgs,
+		Long: `Fetch gets a guest kernel's packages from the distribution's mirrors, checked by
+its package manager, into ~/.cache/ipvslab (or $XDG_CACHE_HOME/ipvslab). Other
+commands do so by themselves when they need one. A machine without network takes
+a copy of that directory from one of the same architecture.`,
+		Example: "  ipvslab kernel fetch\n  ipvslab kernel fetch --kernel qemu",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.launcher().Fetch(c.Context(), ifNeeded)
 		},
@@ -69,7 +74,8 @@ guest that sees this machine's files, may write the working directory, and goes
 away with the command. So anybody's Go tests run as root, with IPVS, as nobody:
 
     go test -exec "ipvslab kernel exec --" ./...`,
-		Args: cobra.MinimumNArgs(1),
+		Example: "  ipvslab kernel exec -- uname -a\n  ipvslab kernel exec -- sh -c 'ip link add lb0 type dummy && ip link'",
+		Args:    withCommand(0),
 		RunE: func(c *cobra.Command, args []string) error {
 			argv := dropDashes(args)
 			req := launch.Request{
@@ -106,8 +112,5 @@ func outputDirs(argv []string) []string {
 
 // program runs a command in this kernel.
 func (a *app) program(ctx context.Context, argv []string) error {
-	if len(argv) == 0 {
-		return usageError{fmt.Errorf("no command given")}
-	}
 	return a.command(ctx, argv, nil)
 }

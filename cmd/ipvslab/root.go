@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,11 @@ func newRoot(a *app) *cobra.Command {
 		Long: `ipvslab brings up clients, directors and real servers as network namespaces,
 with the real kernel's IPVS between them. Where this machine's kernel or this
 user cannot do that, the same command runs in a guest kernel, without root.`,
+		Example: `  ipvslab up examples/article.yaml
+  ipvslab exec client -- curl -s http://192.168.1.117/
+  ipvslab test article
+  ipvslab down article`,
+		Version:           buildInfo().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
@@ -34,6 +40,7 @@ user cannot do that, the same command runs in a guest kernel, without root.`,
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.SetVersionTemplate("ipvslab {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
@@ -87,8 +94,22 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	}
 	c.SuggestionsMinimumDistance = 2
 	near := ""
-	if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+	names := otherTools(c, args[0])
+	if len(names) == 0 {
+		names = c.SuggestionsFor(args[0])
+	}
+	if len(names) > 0 {
 		near = "did you mean " + strings.Join(names, " or ") + "? "
 	}
 	return usageError{fmt.Errorf("unknown command %q; %ssee `%s --help`", args[0], near, c.CommandPath())}
+}
+
+// otherTools are the commands that do what other tools call by that word.
+func otherTools(c *cobra.Command, word string) (names []string) {
+	for _, sub := range c.Commands() {
+		if slices.Contains(sub.SuggestFor, word) {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
 }

@@ -26,7 +26,7 @@ func newRun(a *app) *cobra.Command {
 The command runs beside the nodes, with IPVSLAB_LAB set and ipvslab in its
 PATH, so that it can say "ipvslab exec NODE -- ..."; with --node it runs in a node.`,
 		Example:           "  ipvslab run examples/article.yaml -- make check\n  ipvslab run --node client examples/article.yaml -- curl -s http://192.168.1.117/",
-		Args:              cobra.MinimumNArgs(2),
+		Args:              withCommand(1),
 		ValidArgsFunction: completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			plan, err := a.openLab(args[0], name)

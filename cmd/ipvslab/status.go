@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,8 @@ func newStatus(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "status [LAB]",
 		Short:             "Show the labs that are up, here and in guests, or one of them in full",
+		SuggestFor:        []string{"inspect", "list", "ls", "ps", "get", "show"},
+		Example:           "  ipvslab status\n  ipvslab status article\n  ipvslab status article --json",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeLabs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -80,13 +83,13 @@ func (a *app) printStatus(s *lab.Status) {
 	if s.Source != "" {
 		fmt.Fprintf(w, "file\t%s\n", s.Source)
 	}
-	fmt.Fprintln(w, "\nNODE\tROLE\tNAMESPACE\tADDRESSES")
+	fmt.Fprintln(w, "\nNODE\tROLE\tNAMESPACE\tADDRESSES\tVIPS")
 	for _, n := range s.Nodes {
 		ns := n.Namespace
 		if !n.Present {
 			ns += " (gone)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.Name, n.Role, ns, joinAddrs(n.Addresses))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.Role, ns, joinAddrs(n.Addresses), cmp.Or(joinAddrs(n.VIPs), "-"))
 	}
 	if len(s.Services) > 0 {
 		fmt.Fprintln(w, "\nSERVICE\tKEY\tSCHEDULER\tDIRECTORS\tREAL SERVERS")

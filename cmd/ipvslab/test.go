@@ -38,6 +38,7 @@ The exit status is 0 only if all of it was seen.`,
 			return a.test(c.Context(), args, o)
 		},
 	}
+	c.SuggestFor = []string{"verify", "prove"}
 	f := c.Flags()
 	f.StringArrayVar(&o.Focus, "focus", nil, "run only specs whose name, after the lab's, matches this regular expression (repeatable)")
 	f.StringVar(&o.JUnitReport, "junit-report", "", "write a JUnit report to this file")
@@ -49,6 +50,9 @@ The exit status is 0 only if all of it was seen.`,
 }
 
 func (a *app) test(ctx context.Context, args []string, o scenarios.Options) error {
+	if err := scenarios.CheckFocus(o.Focus); err != nil {
+		return usageError{err}
+	}
 	req, plans, err := a.testRequest(ctx, args)
 	if err != nil {
 		return err

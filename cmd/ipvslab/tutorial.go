@@ -20,6 +20,8 @@ func newTutorial(a *app) *cobra.Command {
 		Long: fmt.Sprintf(`Tutorial brings up the tutorial's lab, carries its steps out in the kernel and
 explains what is seen; it fails at the first step that does not show what it
 must. The lab stays up. The story has %d steps.`, story.Steps()),
+		Example:           "  ipvslab tutorial examples/article.yaml\n  ipvslab tutorial --step 6 examples/article.yaml",
+		SuggestFor:        []string{"demo", "story", "lab"},
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFiles,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,7 @@ func newUp(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "up FILE",
 		Short:             "Bring a lab up; it stays until `down`",
+		SuggestFor:        []string{"deploy", "apply", "create", "start"},
 		Example:           "  ipvslab up examples/article.yaml\n  ipvslab up --name mine examples/article.yaml",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFiles,
@@ -44,8 +46,10 @@ func newUp(a *app) *cobra.Command {
 func newDown(a *app) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
-		Use:   "down LAB...",
-		Short: "Take labs down, by name or by file, from anywhere; what isn't there is no error",
+		Use:        "down LAB...",
+		Short:      "Take labs down, by name or by file, from anywhere; what isn't there is no error",
+		SuggestFor: []string{"destroy", "delete", "remove", "rm", "stop"},
+		Example:    "  ipvslab down article\n  ipvslab down examples/article.yaml\n  ipvslab down --all",
 		Args: func(c *cobra.Command, args []string) error {
 			if all != (len(args) == 0) {
 				return fmt.Errorf("name the labs, or say --all")
@@ -57,21 +61,25 @@ func newDown(a *app) *cobra.Command {
 			if all {
 				return a.launcher().EachLab(c.Context(), func(ctx context.Context, name string) error { return a.down(ctx, name) })
 			}
+			var errs []error
 			for _, arg := range args {
-				name, err := a.labArg(c.Context(), arg)
-				if err != nil {
-					return err
-				}
-				req := launch.Request{Lab: name, Ends: true, Argv: []string{"down", name}}
-				if err := a.run(c.Context(), req, func(ctx context.Context) error { return a.down(ctx, name) }); err != nil {
-					return err
-				}
+				errs = append(errs, a.downWherever(c.Context(), arg))
 			}
-			return nil
+			return errors.Join(errs...)
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every lab that is up")
 	return c
+}
+
+// downWherever takes a lab down in the kernel that holds it.
+func (a *app) downWherever(ctx context.Context, arg string) error {
+	name, err := a.labArg(ctx, arg)
+	if err != nil {
+		return err
+	}
+	req := launch.Request{Lab: name, Ends: true, Argv: []string{"down", name}}
+	return a.run(ctx, req, func(ctx context.Context) error { return a.down(ctx, name) })
 }
 
 func (a *app) down(ctx context.Context, name string) error {

@@ -15,6 +15,7 @@ func newValidate(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "validate FILE...",
 		Short:             "Check topology files: every mistake and every surprise, with its place",
+		SuggestFor:        []string{"check", "lint"},
 		Long:              "Validate checks topology files; - is standard input. The exit status is 0 if there are at most warnings, else 2.",
 		Example:           "  ipvslab validate examples/*.yaml\n  generate-lab | ipvslab validate -",
 		Args:              cobra.MinimumNArgs(1),
@@ -74,6 +75,8 @@ func newPlan(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:               "plan FILE",
 		Short:             "Show what a file becomes, with every default and where it comes from",
+		SuggestFor:        []string{"render", "describe", "explain", "graph"},
+		Example:           "  ipvslab plan examples/minimal.yaml\n  ipvslab plan --json examples/minimal.yaml | jq '.nodes[].routes'",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {

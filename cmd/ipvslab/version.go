@@ -4,12 +4,30 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 // version is set by the linker in releases.
 var version = "devel"
+
+// build is what a binary knows of its origin.
+type build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func buildInfo() build {
+	return build{version, revision(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+}
+
+// String leaves out what is not known.
+func (b build) String() string {
+	return strings.Join(strings.Fields(b.Version+" "+b.Revision+" "+b.Go+" "+b.Platform), " ")
+}
 
 func newVersion(a *app) *cobra.Command {
 	var asJSON bool
@@ -18,16 +36,10 @@ func newVersion(a *app) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := struct {
-				Version  string `json:"version"`
-				Revision string `json:"revision,omitempty"`
-				Go       string `json:"go"`
-				Platform string `json:"platform"`
-			}{version, revision(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			if asJSON {
-				return a.printJSON(v)
+				return a.printJSON(buildInfo())
 			}
-			fmt.Fprintln(a.out, "ipvslab", v.Version, v.Revision, v.Go, v.Platform)
+			fmt.Fprintln(a.out, "ipvslab", buildInfo())
 			return nil
 		},
 	}
