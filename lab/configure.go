@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/lb"
@@ -50,7 +49,7 @@ func (c *configurer) run(ctx context.Context) (err error) {
 	if err := c.interfaces(ctx); err != nil {
 		return err
 	}
-	if err := c.settings.Set(c.sysctls()...); err != nil {
+	if err := c.sysctls(); err != nil {
 		return err
 	}
 	reqs := c.addresses()
@@ -122,15 +121,6 @@ func (c *configurer) openGUE(iface topology.Interface) error {
 	}
 	c.gue[at] = true
 	return rtnl.AddGUE(iface.Port, ipv6)
-}
-
-func (c *configurer) sysctls() []rtnl.Sysctl {
-	settings := make([]rtnl.Sysctl, len(c.node.Sysctls))
-	for i, s := range c.node.Sysctls {
-		optional := s.Optional || c.noServices && strings.HasPrefix(s.Key, "net.ipv4.vs.")
-		settings[i] = rtnl.Sysctl{Key: s.Key, Value: s.Value, Optional: optional}
-	}
-	return settings
 }
 
 // addresses brings the interfaces up and gives them their addresses. The

@@ -13,9 +13,11 @@
 package rtnl
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
@@ -108,8 +110,8 @@ func (c *Conn) batch(reqs []Request) (int, error) {
 			buf = append(buf, 0)
 		}
 	}
-	if err := unix.Sendto(c.fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, fmt.Errorf("%s: send to the kernel: %w", reqs[0].What, err)
+	if err := c.send(buf); err != nil {
+		return 0, fmt.Errorf("%s: %w", reqs[0].What, err)
 	}
 	seq, err := c.receive(first, c.seq)
 	if err != nil {
@@ -123,21 +125,10 @@ func (c *Conn) batch(reqs []Request) (int, error) {
 func (c *Conn) receive(first, last uint32) (uint32, error) {
 	var failed uint32
 	var failure error
-	buf := make([]byte, 64<<10)
 	for {
-		n, from, err := unix.Recvfrom(c.fd, buf, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+		msgs, err := c.read()
 		if err != nil {
-			return first, fmt.Errorf("receive from the kernel: %w", err)
-		}
-		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
-			continue // only the kernel is believed
-		}
-		msgs, err := syscall.ParseNetlinkMessage(buf[:n])
-		if err != nil {
-			return first, fmt.Errorf("parse the kernel's reply: %w", err)
+			return first, err
 		}
 		for _, m := range msgs {
 			if m.Header.Type != unix.NLMSG_ERROR || m.Header.Seq < first || m.Header.Seq > last {
@@ -150,6 +141,39 @@ func (c *Conn) receive(first, last uint32) (uint32, error) {
 				return failed, failure
 			}
 		}
+	}
+}
+
+func (c *Conn) send(buf []byte) error {
+	if err := unix.Sendto(c.fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("send to the kernel: %w", err)
+	}
+	return nil
+}
+
+// buffers spares the collector: every node has a Conn of its own, for a few messages.
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// read receives once. What it returns is valid as long as one likes.
+func (c *Conn) read() ([]syscall.NetlinkMessage, error) {
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	for {
+		n, from, err := unix.Recvfrom(c.fd, buf[:], 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("receive from the kernel: %w", err)
+		}
+		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
+			continue // only the kernel is believed
+		}
+		msgs, err := syscall.ParseNetlinkMessage(bytes.Clone(buf[:n]))
+		if err != nil {
+			return nil, fmt.Errorf("parse the kernel's reply: %w", err)
+		}
+		return msgs, nil
 	}
 }
 
