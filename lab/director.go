@@ -97,6 +97,9 @@ func (b *builder) runDirector(ctx context.Context, d *topology.DirectorPlan) err
 		return fmt.Errorf("create its directory: %w", err)
 	}
 	spec, err := b.directorSpec(d, dir)
+	if err == nil {
+		err = b.tryConfig(ctx, node, d, spec)
+	}
 	if err != nil {
 		return err
 	}
@@ -107,7 +110,10 @@ func (b *builder) runDirector(ctx context.Context, d *topology.DirectorPlan) err
 			ready.look = nil // the user's condition, not only the user's deadline
 		}
 	}
-	return b.launch(ctx, node, spec, directorWhat(d.Node), ready)
+	if err := b.launch(ctx, node, spec, directorWhat(d.Node), ready); err != nil {
+		return err
+	}
+	return b.judgeLog(d, ready.log)
 }
 
 // directorSpec is how to start a director; the files it needs are written.

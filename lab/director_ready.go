@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/health"
@@ -40,7 +41,7 @@ func (b *builder) directorLook(d *topology.DirectorPlan, node *Node) func(contex
 			if err := keepalivedRuns(dir); err != nil {
 				return err
 			}
-			return table(ctx)
+			return errors.Join(table(ctx), b.vipsLook(d, node))
 		}
 	}
 	return table
@@ -88,18 +89,28 @@ func (b *builder) tableLook(d *topology.DirectorPlan, node *Node) func(context.C
 func holds(have []lb.Service, want health.Service) error {
 	i := slices.IndexFunc(have, func(s lb.Service) bool { return s.Key == want.Spec.Key })
 	if i < 0 {
-		return fmt.Errorf("service %s (%s) is not in the table", want.Name, want.Spec.Key)
+		return fmt.Errorf("service %s (%s) is not in the table, which has %s", want.Name, want.Spec.Key, keysOf(have))
 	}
 	found := have[i]
 	if watched(want) {
 		found.Destinations, want.Spec.Destinations = nil, nil
 	}
-	changes := lb.Diff([]lb.Service{found}, []lb.Service{want.Spec}, lb.DiffOptions{})
-	if len(changes) > 0 {
-		return fmt.Errorf("service %s (%s) differs from the file in %d places; to be right the table lacks %q",
-			want.Name, want.Spec.Key, len(changes), changes[0])
+	if lines := lb.Differences([]lb.Service{found}, []lb.Service{want.Spec}, lb.DiffOptions{}); len(lines) > 0 {
+		return fmt.Errorf("service %s is not in the table as the topology file has it:\n    %s", want.Name, strings.Join(lines, "\n    "))
 	}
 	return nil
+}
+
+func keysOf(services []lb.Service) string {
+	if len(services) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, s := range services {
+		words = append(words, s.Key.String())
+	}
+	slices.Sort(words)
+	return strings.Join(words, ", ")
 }
 
 // DirectorStatus is what runs a director, and how it is.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ipvslab/ipvslab/lb"
@@ -169,7 +170,7 @@ func (b *builder) awaitGroup(ctx context.Context, g *topology.Group) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w; their logs are in %s", context.Cause(ctx), filepath.Dir(directorDir(b.dir, "x")))
+			return b.groupless(g, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}
@@ -233,4 +234,38 @@ func (n *Node) addresses() (map[netip.Addr]bool, error) {
 		return err
 	})
 	return have, err
+}
+
+// groupless says why a failover group has no active director: what each has of
+// its addresses, and the end of the first one's log.
+func (b *builder) groupless(g *topology.Group, cause error) error {
+	var lines []string
+	for _, m := range g.Members {
+		node, err := b.Node(m.Node)
+		if err != nil {
+			return err
+		}
+		have, err := node.addresses()
+		if err != nil {
+			return fmt.Errorf("read addresses of node %s: %w", m.Node, err)
+		}
+		has, lacks := []string{}, []string{}
+		for _, r := range g.Routers {
+			for _, a := range r.Addresses {
+				if have[a.Addr] {
+					has = append(has, a.Addr.String())
+				} else {
+					lacks = append(lacks, a.Addr.String())
+				}
+			}
+		}
+		line := fmt.Sprintf("director %s lacks %s", m.Node, strings.Join(lacks, ", "))
+		if len(has) > 0 {
+			line += ", and has " + strings.Join(has, ", ")
+		}
+		lines = append(lines, line)
+	}
+	log := filepath.Join(directorDir(b.dir, g.Members[0].Node), directorLog)
+	return fmt.Errorf("%w: one must have all of them:\n%s\nthe end of the log of director %s:\n%s",
+		cause, indent(strings.Join(lines, "\n")), g.Members[0].Node, logTail(log))
 }

@@ -57,6 +57,9 @@ type Options struct {
 	// Progress is told what is being done, in a few words; it may be nil. It is
 	// called from one goroutine.
 	Progress func(step string)
+	// Warn is told what did not stop the lab and may surprise, a sentence each
+	// time; it may be nil. It is called from one goroutine.
+	Warn func(text string)
 }
 
 // undoTimeout bounds the undoing of a half-made lab, which goes on after the

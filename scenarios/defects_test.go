@@ -89,7 +89,7 @@ func tableDefects() []defect {
 		{
 			name: "wrong forwarding method", lab: "nat",
 			plant: func(s site) error { return s.edit("rs1", func(d *lb.Destination) { d.Forward = lb.DR }) },
-			says:  []string{"real server 10.1.0.11:80: forward is Route, planned is Masq"},
+			says:  []string{"real server 10.1.0.11:80: forwarding method is dr, planned is nat"},
 		},
 		{
 			name: "wrong port", lab: "nat",
@@ -252,7 +252,7 @@ func drDefects() []defect {
 		{
 			name: "wrong forwarding method for direct routing", lab: "dr",
 			plant: func(s site) error { return s.edit("rs1", func(d *lb.Destination) { d.Forward = lb.NAT }) },
-			says:  []string{"real server 10.0.0.11:80: forward is Masq, planned is Route"},
+			says:  []string{"real server 10.0.0.11:80: forwarding method is nat, planned is dr"},
 		},
 	}
 }

@@ -158,7 +158,11 @@ func (g *takeover) floating(i int) (has, lacks []netip.Addr, err error) {
 	}
 	for _, r := range g.Routers {
 		for _, a := range r.Addresses {
-			if slices.Contains(state.addrs[r.Ends[i].Interface], netip.PrefixFrom(a.Addr, a.Addr.BitLen())) {
+			there := slices.Contains(state.addrs[r.Ends[i].Interface], netip.PrefixFrom(a.Addr, a.Addr.BitLen()))
+			if g.st.ownWays(g.Members[i].Node) {
+				there = state.has(a.Addr)
+			}
+			if there {
 				has = append(has, a.Addr)
 			} else {
 				lacks = append(lacks, a.Addr)

@@ -60,6 +60,39 @@ func readNode(n *lab.Node) (*nodeState, error) {
 	return st, nil
 }
 
+// ownWays tells whether a node's director is told by the user what addresses to
+// have: with a mask of its own, on an interface of its own (keepalived's
+// use_vmac), and others beside them (static_ipaddress).
+func (st *stage) ownWays(node string) bool {
+	d := st.plan.DirectorOf(node)
+	return d != nil && (d.Kind == topology.CommandDirector || d.Kind == topology.Keepalived && d.Config != "")
+}
+
+// has tells whether the node has an address, wherever and with whatever mask.
+func (st *nodeState) has(a netip.Addr) bool {
+	for _, have := range st.addrs {
+		if slices.ContainsFunc(have, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return true
+		}
+	}
+	return false
+}
+
+// excuse makes of the addresses those that are planned, as far as they are there
+// (VIPs wherever they are), so that nothing but what is missing is wrong.
+func (st *nodeState) excuse(n *topology.Node) {
+	addrs := map[string][]netip.Prefix{}
+	for _, i := range n.Interfaces {
+		for _, a := range i.Addresses {
+			if slices.Contains(st.addrs[i.Name], a.Prefix) || a.VIP && st.has(a.Prefix.Addr()) {
+				addrs[i.Name] = append(addrs[i.Name], a.Prefix)
+			}
+		}
+	}
+	addrs["lo"] = st.addrs["lo"]
+	st.addrs = addrs
+}
+
 func prefixOf(n *net.IPNet) netip.Prefix {
 	if n == nil {
 		return netip.Prefix{}

@@ -38,6 +38,8 @@ type Options struct {
 	Verbose     bool // each step of each spec, as ginkgo tells it
 	// Agent says where the responders of labs live that are brought up.
 	Agent lab.AgentMode
+	// Warn is told what bringing labs up has to warn of (see lab.Options); it may be nil.
+	Warn func(text string)
 }
 
 // specTimeout bounds one spec; each takes seconds, unless the machine is busy.

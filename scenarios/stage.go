@@ -64,6 +64,7 @@ func (st *stage) container() {
 	st.balanceSpecs(visitable)
 	st.forwardSpecs(visitable)
 	st.patientSpec(visitable)
+	st.checkSpecs()
 	for i := range st.plan.Scenarios {
 		st.ownSpec(&st.plan.Scenarios[i])
 	}
@@ -83,17 +84,19 @@ func (st *stage) up(ctx context.Context) {
 	st.tables = map[string]*ipvs.Table{}
 	ginkgo.DeferCleanup(func() { must(st.closeTables()) })
 	if st.lab = st.Lab; st.lab != nil {
+		st.settle(ctx)
 		return
 	}
 	// The lab outlives the spec that is first.
 	up, cancel := context.WithCancel(st.ctx)
 	defer context.AfterFunc(ctx, cancel)()
-	l, err := lab.Up(up, st.plan, lab.Options{Agent: st.opts.Agent})
+	l, err := lab.Up(up, st.plan, lab.Options{Agent: st.opts.Agent, Warn: st.opts.Warn})
 	must(err)
 	st.lab = l
 	if !st.opts.Keep {
 		ginkgo.DeferCleanup(func() { must(st.down()) })
 	}
+	st.settle(ctx)
 }
 
 func (st *stage) down() error {

@@ -30,6 +30,7 @@ const (
 	DuplicateAddress FailureMode = "duplicate-address"   // error: two interfaces have it
 	WrongSubnet      FailureMode = "wrong-subnet"        // error: an address outside its network
 	DirectorCannot   FailureMode = "director-cannot"     // what runs the director can't do what the service asks
+	DirectorConfig   FailureMode = "director-config"     // error: the director's program does not accept its configuration
 	GatewayNotMoved  FailureMode = "gateway-not-moved"   // the real servers' gateway stays with a director that is taken over
 	HostSysctls      FailureMode = "host-sysctls"        // a setting is inherited from the host
 	PublicAddresses  FailureMode = "public-addresses"    // addresses that belong to somebody
@@ -39,7 +40,8 @@ const (
 var FailureModes = []FailureMode{
 	NATNoReturnRoute, NATSameSubnet, NoIPForward, NoRoute, DRARPFlux, DRVIPMissing, DRVIPNetmask, DRPortMismatch,
 	DRNotOnLink, OnePacketNAT, ListenAddress, UDPDRSource, TUNRPFilter, TUNNoDevice, TUNMTU, OneArmRedirect, PersistenceSkew,
-	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, DirectorCannot, GatewayNotMoved, HostSysctls, PublicAddresses,
+	WeightsAllZero, ServerDown, LinkDown, MTUMismatch, DuplicateAddress, WrongSubnet, DirectorCannot, DirectorConfig, GatewayNotMoved,
+	HostSysctls, PublicAddresses,
 }
 
 func (FailureMode) allowed() []string {

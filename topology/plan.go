@@ -218,7 +218,10 @@ type DirectorPlan struct {
 	Env     map[string]string `json:"env,omitempty"`
 	// Ready is the user's condition. Nil: the table is what the services say,
 	// or, where they don't say, the program runs.
-	Ready  *Ready `json:"ready,omitempty"`
+	Ready *Ready `json:"ready,omitempty"`
+	// Lax: what the program says against its configuration is told, and does not
+	// stop the lab (the file's allow: [director-config]).
+	Lax    bool   `json:"lax,omitempty"`
 	Origin Origin `json:"origin,omitempty"`
 }
 

@@ -48,6 +48,7 @@ func (p *planner) addDirector(n *node, path string, s *DirectorSpec, files map[s
 	}
 	d := DirectorPlan{
 		Node: n.Name, Kind: cmp.Or(s.Kind, Embedded), Program: p.program(s.Program), Argv: s.Argv, Dir: s.Dir, Origin: origin,
+		Lax: p.allow[string(DirectorConfig)],
 	}
 	file, ok := files[n.Name]
 	if !ok {

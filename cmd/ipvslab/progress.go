@@ -18,3 +18,6 @@ func (a *app) progress() func(step string) {
 		}
 	}
 }
+
+// warn tells on standard error what may surprise, and stopped nothing.
+func (a *app) warn(text string) { fmt.Fprintf(a.err, "ipvslab: warning: %s\n", text) }

@@ -36,7 +36,7 @@ PATH, so that it can say "ipvslab exec NODE -- ..."; with --node it runs in a no
 			argv := dropDashes(args[1:])
 			req := launch.Request{Need: launch.Needs(plan, false), NewLab: plan.Name}
 			return a.run(c.Context(), req, func(ctx context.Context) (err error) {
-				l, err := lab.Up(ctx, plan, lab.Options{Progress: a.progress()})
+				l, err := lab.Up(ctx, plan, lab.Options{Progress: a.progress(), Warn: a.warn})
 				if err != nil {
 					return err
 				}

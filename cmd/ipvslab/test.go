@@ -62,7 +62,7 @@ func (a *app) test(ctx context.Context, args []string, o scenarios.Options) erro
 	if err != nil {
 		return err
 	}
-	o.Out, o.Color = a.out, a.colour()
+	o.Out, o.Color, o.Warn = a.out, a.colour(), a.warn
 	if o.Keep {
 		o.Agent = lab.Detached
 	}

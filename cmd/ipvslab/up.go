@@ -29,7 +29,7 @@ func newUp(a *app) *cobra.Command {
 			}
 			req := launch.Request{Need: launch.Needs(plan, noServices), NewLab: plan.Name, Background: true}
 			return a.run(c.Context(), req, func(ctx context.Context) error {
-				opts := lab.Options{Agent: lab.Detached, NoServices: noServices, Progress: a.progress()}
+				opts := lab.Options{Agent: lab.Detached, NoServices: noServices, Progress: a.progress(), Warn: a.warn}
 				if _, err := lab.Up(ctx, plan, opts); err != nil {
 					return err
 				}

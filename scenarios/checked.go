@@ -1,0 +1,171 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/health"
+	"github.com/ipvslab/ipvslab/topology"
+)
+
+const (
+	// firstChecks bounds the wait for real servers that are down until they have
+	// been checked (alpha).
+	firstChecks = 10 * time.Second
+	// patientCheck is the longest interval of checks that a spec waits for.
+	patientCheck = 3 * time.Second
+	// fewServers are stopped one after the other, at most.
+	fewServers = 4
+)
+
+// settle waits until real servers that are checked are in the tables. Those
+// that are not then are a spec's business.
+func (st *stage) settle(ctx context.Context) {
+	if slices.ContainsFunc(st.services, func(s *service) bool { return s.Check != nil }) {
+		_ = poll(ctx, firstChecks, func() (bool, error) { return st.unplanned(ctx) == nil, nil })
+	}
+}
+
+// checkSpecs stop the real servers of checked services.
+func (st *stage) checkSpecs() {
+	for _, s := range st.services {
+		if s.stoppable() {
+			st.it(s.Name+": real servers that stop answering leave, and come back, by check and quorum", s.followsChecks)
+		}
+	}
+}
+
+// stoppable tells whether the suite can have the service's real servers fail
+// their checks, and has not to wait for minutes.
+func (s *service) stoppable() bool {
+	d := s.st.plan.DirectorOf(s.director)
+	if s.Check == nil || d == nil || d.Kind != topology.Embedded && d.Kind != topology.Keepalived {
+		return false
+	}
+	for i, dest := range s.Spec.Destinations {
+		if dest.Weight == 0 || s.responder(i) == nil {
+			return false
+		}
+		c := s.checkOf(i)
+		if c == nil || c.Interval > patientCheck || c.DelayBeforeRetry > patientCheck || c.Port != 0 ||
+			!slices.Contains([]health.Kind{health.TCP, health.HTTP, health.UDP}, c.Kind) {
+			return false
+		}
+	}
+	return len(s.Spec.Destinations) > 0
+}
+
+func (s *service) checkOf(int) *health.Check { return s.Check }
+
+// followsChecks has real servers fail one after the other, the last first, and
+// then come back, and compares the table with what follows from that.
+func (s *service) followsChecks(ctx ginkgo.SpecContext) {
+	m := s.expected()
+	down := map[int]bool{}
+	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) {
+		for i := range down {
+			s.revive(ctx, i)
+		}
+	})
+	last := len(s.Spec.Destinations) - 1
+	most := min(len(s.Spec.Destinations), fewServers)
+	s.awaitTable(ctx, m, down)
+	for i := last; i > last-most; i-- {
+		r := s.responder(i)
+		ginkgo.By("stopping " + s.label(i))
+		down[i] = true
+		must(s.st.lab.StopResponder(ctx, s.RealServers[i], string(r.Protocol), r.Port))
+		s.awaitTable(ctx, m, down)
+	}
+	for i := last; i > last-most; i-- {
+		ginkgo.By("starting " + s.label(i))
+		s.revive(ctx, i)
+		delete(down, i)
+		s.awaitTable(ctx, m, down)
+	}
+}
+
+func (s *service) revive(ctx context.Context, i int) {
+	r := s.responder(i)
+	must(s.st.lab.StartResponder(ctx, s.RealServers[i], string(r.Protocol), r.Port))
+}
+
+// expected is the service by the model of checks, all its real servers up.
+func (s *service) expected() *model {
+	h := s.Health()
+	return &model{Monitor: health.NewMonitor([]health.Service{h}, time.Time{}, health.Options{}), checks: h}
+}
+
+// model is what becomes of a service's table by its checks.
+type model struct {
+	*health.Monitor
+	checks health.Service
+	now    time.Time
+}
+
+// table is what the table has to hold while these servers are down.
+func (m *model) table(down map[lb.DestKey]bool) lb.Service {
+	rounds := 1
+	for range m.checks.Spec.Destinations {
+		rounds = max(rounds, m.checks.Check.Rise, m.checks.Check.Fall)
+	}
+	for range rounds + 1 {
+		m.now = m.now.Add(time.Hour)
+		for _, p := range m.Due(m.now) {
+			var failure error
+			if down[p.Server.DestKey] {
+				failure = errors.New("stopped")
+			}
+			m.Result(m.now, p, failure)
+		}
+	}
+	return m.Services()[0]
+}
+
+// awaitTable waits until the director's table is what checks and quorum lead to.
+func (s *service) awaitTable(ctx context.Context, m *model, down map[int]bool) {
+	ginkgo.GinkgoHelper()
+	keys, names, sum := map[lb.DestKey]bool{}, []string{}, 0
+	for i, d := range s.Spec.Destinations {
+		if down[i] {
+			keys[d.DestKey] = true
+			names = append(names, s.label(i))
+		} else {
+			sum += int(d.Weight)
+		}
+	}
+	want := m.table(keys)
+	var wrong []string
+	err := poll(ctx, s.verdictTime(), func() (bool, error) {
+		have, err := s.st.table(ctx, s.director).Get(ctx, s.Spec.Key)
+		wrong = lb.Differences([]lb.Service{have}, []lb.Service{want}, lb.DiffOptions{})
+		return len(wrong) == 0, err
+	})
+	if errors.Is(err, errSlow) {
+		what := "all real servers answering"
+		if len(names) > 0 {
+			what = strings.Join(names, ", ") + " not answering"
+		}
+		ginkgo.Fail(fmt.Sprintf("with %s, the table of director %s is not what the checks lead to within %v"+
+			" (the weights of those that answer make %d; the quorum is %d, the hysteresis %d):\n    %s",
+			what, s.director, s.verdictTime(), sum, s.Quorum, s.Hysteresis, strings.Join(wrong, "\n    ")))
+	}
+	must(err)
+}
+
+// verdictTime is how long a verdict may take, and some time for a busy machine.
+func (s *service) verdictTime() time.Duration {
+	within := 10 * time.Second
+	for i := range s.Spec.Destinations {
+		c := s.checkOf(i)
+		within = max(within, 10*time.Second+time.Duration(max(c.Rise, c.Fall))*(max(c.Interval, c.DelayBeforeRetry)+c.Timeout))
+	}
+	return within
+}
