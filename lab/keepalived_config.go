@@ -29,7 +29,7 @@ var (
 	scriptNotCalled = regexp.MustCompile(`^Script (\S+) cannot be accessed`)
 	stateEntered    = regexp.MustCompile(`(?i)\) entering \w+ state`)
 	// What keepalived mends by itself, or only remarks.
-	remark  = regexp.MustCompile(`must match being address owner|is deprecated|SECURITY VIOLATION|^NOTICE`)
+	remark  = regexp.MustCompile(`must match being address owner|is deprecated|SECURITY VIOLATION|NOTICE|(?i)\bwarning\b`)
 	logTime = regexp.MustCompile(`^\w{3} \w{3} +\d+ [\d:]+ \d{4}: `)
 )
 
@@ -54,7 +54,7 @@ func (b *builder) tryConfig(ctx context.Context, node *Node, d *topology.Directo
 		return nil
 	}
 	said := distinct(text)
-	serious := slices.DeleteFunc(slices.Clone(said), remark.MatchString)
+	serious := slices.DeleteFunc(slices.Clone(said), remarked)
 	switch {
 	case len(said) == 0:
 		serious = []string{fmt.Sprintf("(it says nothing, and ends with status %d)", status)}
@@ -67,6 +67,12 @@ func (b *builder) tryConfig(ctx context.Context, node *Node, d *topology.Directo
 		hint = scriptHint
 	}
 	return b.refuse(d, serious, hint)
+}
+
+// remarked tells whether a line is about something that keepalived can do
+// without. Without an interface there is nothing that it could do.
+func remarked(line string) bool {
+	return remark.MatchString(line) && !strings.Contains(line, "doesn't exist")
 }
 
 // refuse is an error, or a warning where the file allows it.

@@ -44,7 +44,7 @@ func defects() []defect {
 		// Comparing tables is not enough: the picks must give it away too.
 		table[i].fails = []string{"one by one"}
 	}
-	return slices.Concat(table, natDefects(), drDefects(), tunDefects(), witnessDefects(), takeoverDefects())
+	return slices.Concat(table, natDefects(), drDefects(), tunDefects(), witnessDefects(), takeoverDefects(), checkDefects())
 }
 
 // tableDefects are what a director's table can have wrong.
@@ -405,4 +405,29 @@ func retell(path string, body []byte, times func(traffic.Accepted) int) ([]byte,
 	}
 	log.Entries = told
 	return json.Marshal(log)
+}
+
+// checkDefects are mistakes in a keepalived.conf that show when real servers fail.
+func checkDefects() []defect {
+	const spec = "web: real servers that stop answering"
+	file := func(name string) func(*topology.Plan) {
+		return func(p *topology.Plan) { p.Directors[0].Config = "testdata/defects/" + name }
+	}
+	return []defect{
+		{name: "healthy checks", lab: "checked", focus: []string{spec}},
+		{
+			name: "another quorum", lab: "checked", build: file("quorum-mistyped.conf"), focus: []string{spec},
+			says: []string{
+				"with rs2 not answering, the table of director director is not what the checks lead to",
+				"those that answer make 2; the quorum is 3, the hysteresis 1",
+				"real server 10.1.0.11:80 is not planned", "real server 10.1.0.13:80 is missing",
+			},
+			fails: []string{spec},
+		},
+		{
+			name: "a real server without a check", lab: "checked", build: file("quorum-unchecked.conf"), focus: []string{spec},
+			says:  []string{"with rs2 not answering", "real server 10.1.0.13:80 is missing"},
+			fails: []string{spec},
+		},
+	}
 }

@@ -133,7 +133,7 @@ func runSuite(ctx context.Context, d defect, name string) (o outcome) {
 		}
 	}
 	env := []string{plantedLab + "=" + name, plantedFile + "=" + file}
-	if !d.harmless() {
+	if !d.harmless() || d.focus != nil {
 		focus := d.focus
 		if focus == nil {
 			focus = brief
