@@ -81,7 +81,7 @@ func (s *service) followsChecks(ctx ginkgo.SpecContext) {
 		r := s.responder(i)
 		ginkgo.By("stopping " + s.label(i))
 		down[i] = true
-		must(s.st.lab.StopResponder(ctx, s.RealServers[i], string(r.Protocol), r.Port))
+		must(s.st.lab.StopResponder(ctx, s.RealServers[i], r.Protocol, r.Port))
 		s.awaitTable(ctx, m, down)
 	}
 	for i := last; i > last-most; i-- {
@@ -94,7 +94,7 @@ func (s *service) followsChecks(ctx ginkgo.SpecContext) {
 
 func (s *service) revive(ctx context.Context, i int) {
 	r := s.responder(i)
-	must(s.st.lab.StartResponder(ctx, s.RealServers[i], string(r.Protocol), r.Port))
+	must(s.st.lab.StartResponder(ctx, s.RealServers[i], r.Protocol, r.Port))
 }
 
 // expected is the service by the model of checks, all its real servers up.
@@ -108,6 +108,14 @@ type model struct {
 	*health.Monitor
 	checks health.Service
 	now    time.Time
+	last   lb.Service
+}
+
+// same tells whether a table is what was expected before.
+func (m *model) same(want lb.Service) bool {
+	before := m.last
+	m.last = want
+	return len(lb.Diff([]lb.Service{before}, []lb.Service{want}, lb.DiffOptions{})) == 0
 }
 
 // table is what the table has to hold while these servers are down.
@@ -142,6 +150,9 @@ func (s *service) awaitTable(ctx context.Context, m *model, down map[int]bool) {
 		}
 	}
 	want := m.table(keys)
+	if m.same(want) { // it takes a while until it could be wrong
+		s.st.pause(ctx, s.noticeTime())
+	}
 	var wrong []string
 	err := poll(ctx, s.verdictTime(), func() (bool, error) {
 		have, err := s.st.table(ctx, s.director).Get(ctx, s.Spec.Key)
@@ -158,6 +169,26 @@ func (s *service) awaitTable(ctx context.Context, m *model, down map[int]bool) {
 			what, s.director, s.verdictTime(), sum, s.Quorum, s.Hysteresis, strings.Join(wrong, "\n    ")))
 	}
 	must(err)
+}
+
+// noticeTime is how long a director takes at least to act on a server that has
+// stopped or started. One that takes longer is not found out, where nothing is
+// to change.
+func (s *service) noticeTime() time.Duration {
+	var most time.Duration
+	for i := range s.Spec.Destinations {
+		c := s.checkOf(i)
+		most = max(most, c.Interval+time.Duration(max(c.Rise, c.Fall)-1)*c.DelayBeforeRetry)
+	}
+	return most + 500*time.Millisecond
+}
+
+// pause lets time go by.
+func (st *stage) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // verdictTime is how long a verdict may take, and some time for a busy machine.

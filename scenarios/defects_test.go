@@ -418,15 +418,15 @@ func checkDefects() []defect {
 		{
 			name: "another quorum", lab: "checked", build: file("quorum-mistyped.conf"), focus: []string{spec},
 			says: []string{
-				"with rs2 not answering, the table of director director is not what the checks lead to",
+				"with rs1 not answering, the table of director director is not what the checks lead to",
 				"those that answer make 2; the quorum is 3, the hysteresis 1",
-				"real server 10.1.0.11:80 is not planned", "real server 10.1.0.13:80 is missing",
+				"real server 10.1.0.12:80 is not planned", "real server 10.1.0.13:80 is missing",
 			},
 			fails: []string{spec},
 		},
 		{
 			name: "a real server without a check", lab: "checked", build: file("quorum-unchecked.conf"), focus: []string{spec},
-			says:  []string{"with rs2 not answering", "real server 10.1.0.13:80 is missing"},
+			says:  []string{"with rs2 not answering", "real server 10.1.0.12:80 is not planned"},
 			fails: []string{spec},
 		},
 	}

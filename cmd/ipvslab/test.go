@@ -30,7 +30,8 @@ afresh between specs, which ends the connections through them.
 Every lab must show that links, settings, responders and tables are as planned,
 that each service's connections go where its scheduler's model says, with three
 witnesses that agree, that packets are forwarded as they must be at every hop,
-and that connection entries come and go; then come the file's own scenarios.
+that connection entries come and go, and that checked real servers which stop
+answering leave the table and come back; then come the file's own scenarios.
 The exit status is 0 only if all of it was seen.`,
 		Example: "  ipvslab test examples/article.yaml\n  ipvslab test --focus 'web: held' --keep examples/dr.yaml",
 		Args:    cobra.MinimumNArgs(1),
