@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"bytes"
+	"context"
 	"net/netip"
 	"strings"
 	"testing"
@@ -168,7 +169,7 @@ func TestTeller(t *testing.T) {
 		return r
 	}
 	var out bytes.Buffer
-	tl := &teller{Options: Options{Out: &out}}
+	tl := &teller{Options: Options{Out: &out}, ctx: t.Context()}
 	tl.tell(report("works", types.SpecStatePassed, ""))
 	tl.tell(report("breaks", types.SpecStateFailed, "expected this\ngot that"))
 	tl.tell(report("out of focus", types.SpecStateSkipped, ""))
@@ -184,5 +185,26 @@ func TestTeller(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in:\n%s", want, text)
 		}
+	}
+}
+
+// A spec that Ctrl-C ended is no verdict about the lab.
+func TestTellerOfAnInterruptedRun(t *testing.T) {
+	var out bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tl := &teller{Options: Options{Out: &out}, ctx: ctx}
+	r := types.SpecReport{ContainerHierarchyTexts: []string{"labs", "minimal"}, LeafNodeText: "works", State: types.SpecStateFailed}
+	r.Failure.Message = "context canceled"
+	tl.tell(r)
+	if err := tl.end(false); err != nil {
+		t.Fatal(err)
+	}
+	want := "minimal\n  cut   works  (0.00 s)\ninterrupted after 1 specs; none of them failed\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+	if got := tl.summary.Specs[0].State; got != "interrupted" {
+		t.Errorf("state %q", got)
 	}
 }

@@ -74,7 +74,7 @@ func Run(ctx context.Context, targets []Target, o Options) (passed bool, err err
 		formatter.ColorableStdOut = o.Out
 	}
 	gomega.RegisterFailHandler(ginkgo.Fail)
-	t := &teller{Options: o}
+	t := &teller{Options: o, ctx: ctx}
 	beat, stop := context.WithCancel(ctx)
 	defer stop()
 	build(ctx, targets, o, t, startPulse(beat))

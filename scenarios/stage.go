@@ -46,7 +46,7 @@ func (st *stage) container() {
 		st.watched = st.pulse.watch()
 	})
 	ginkgo.JustAfterEach(func() {
-		if ginkgo.CurrentSpecReport().Failed() {
+		if ginkgo.CurrentSpecReport().Failed() && st.ctx.Err() == nil {
 			st.failed = true
 			st.watched()
 			st.gatherEvidence()

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -38,6 +39,7 @@ const (
 // teller tells a person, or a program, what became of the specs.
 type teller struct {
 	Options
+	ctx          context.Context // of the run: a spec that fails after its end was cut short, and says nothing of the lab
 	summary      Summary
 	lab          string
 	ran, skipped int // skipped: out of focus
@@ -61,9 +63,13 @@ func (t *teller) tell(r ginkgo.SpecReport) {
 		t.notRun++
 		return
 	}
+	failed := r.Failed()
+	if failed && t.ctx.Err() != nil {
+		failed, s.State = false, types.SpecStateInterrupted.String()
+	}
 	t.ran++
 	t.summary.Specs = append(t.summary.Specs, s)
-	if r.Failed() {
+	if failed {
 		t.failed = append(t.failed, s)
 	}
 	if t.JSON || t.Verbose {
@@ -74,14 +80,17 @@ func (t *teller) tell(r ginkgo.SpecReport) {
 		fmt.Fprintf(t.Out, "%s\n", t.paint("1", s.Lab))
 	}
 	mark, sgr := "ok  ", "32"
-	if r.Failed() {
+	switch {
+	case failed:
 		mark, sgr = "FAIL", "31"
+	case r.Failed():
+		mark, sgr = "cut ", "33"
 	}
 	fmt.Fprintf(t.Out, "  %s  %s  %s\n", t.paint(sgr, mark), s.Name, t.paint("2", fmt.Sprintf("(%.2f s)", s.Seconds)))
 	for _, n := range s.Notes {
 		fmt.Fprintf(t.Out, "        %s\n", n)
 	}
-	if r.Failed() {
+	if failed {
 		t.explain(s)
 	}
 }
@@ -141,6 +150,10 @@ func (t *teller) end(passed bool) error {
 		if err := enc.Encode(t.summary); err != nil {
 			return fmt.Errorf("write summary: %w", err)
 		}
+		return nil
+	}
+	if t.ctx.Err() != nil && len(t.failed) == 0 {
+		fmt.Fprintf(t.Out, "%s after %d specs; none of them failed\n", t.paint("33", "interrupted"), t.ran)
 		return nil
 	}
 	if len(t.failed) == 0 {

@@ -118,18 +118,21 @@ func (o Options) fill() (Options, error) {
 		o.Dir = dir
 	}
 	var writable []string
+	seen := map[string]bool{}
 	for _, dir := range append([]string{o.Dir}, o.Writable...) {
 		real, err := filepath.EvalSymlinks(dir)
 		if err != nil {
 			return o, fmt.Errorf("boot guest: make %s writable: %w", dir, err)
 		}
+		if seen[real] {
+			continue
+		}
+		seen[real] = true
 		if why := ungivable(real); why != "" {
 			o.Note(fmt.Sprintf("%s is not writable in the guest: %s", dir, why))
 			continue
 		}
-		if !slices.Contains(writable, real) {
-			writable = append(writable, real)
-		}
+		writable = append(writable, real)
 	}
 	slices.SortStableFunc(writable, func(a, b string) int { return len(a) - len(b) }) // parents first
 	o.Writable = writable

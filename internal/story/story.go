@@ -73,6 +73,9 @@ func Play(ctx context.Context, o Options) error {
 		t.silent = i+1 < o.Step
 		t.title(i+1, s.title)
 		if err := s.play(ctx, t); err != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("step %d (%s) was cut short; the lab stays up, `ipvslab down %s` ends it: %w", i+1, s.title, o.Plan.Name, ctx.Err())
+			}
 			return fmt.Errorf("step %d (%s) did not show what it must: %w", i+1, strings.ToLower(s.title[:1])+s.title[1:], err)
 		}
 	}

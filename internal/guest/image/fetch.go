@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -264,6 +265,8 @@ func hint(ctx context.Context, err error) string {
 		return "get these with your package manager: " + elsewhere() + "; " + own
 	case errors.Is(err, unix.ENOSPC), strings.Contains(said, "No space left"):
 		return "free some space, or set XDG_CACHE_HOME to a directory with more"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):
+		return "set XDG_CACHE_HOME to a directory that you can write"
 	case errors.Is(err, errNotListed):
 		return "see that its section of the archive (main, universe) is among apt's sources; " + own
 	default:

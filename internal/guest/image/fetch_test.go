@@ -161,6 +161,14 @@ func TestFetchFailures(t *testing.T) {
 			[]string{"No space left", "XDG_CACHE_HOME"},
 			func(f *fake) { remove(f.t, filepath.Join(f.dir, "refuse")) },
 		},
+		"cache is not to be written": {
+			func(f *fake) {
+				put(f.t, f.f.Cache+"-file", "", 0o644)
+				f.f.Cache += "-file/below"
+			},
+			[]string{"make room in the cache", "XDG_CACHE_HOME"},
+			func(f *fake) { f.f.Cache = strings.TrimSuffix(f.f.Cache, "-file/below") },
+		},
 		"truncated though apt is content": {
 			func(f *fake) { put(f.t, filepath.Join(f.dir, "deb/user-mode-linux"), umlScript[:20], 0o644) },
 			[]string{"20 bytes instead of"},
