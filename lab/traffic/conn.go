@@ -23,6 +23,7 @@ type conn struct {
 	slot     int32  // number in epoll events; -1: not watched
 	interest uint32 // events watched
 	state    state
+	ended    bool // the server's FIN had come when the last event did
 	deadline time.Duration
 	rec      Connection
 	answer   answer
@@ -46,7 +47,8 @@ func (c *conn) begin(l *loop) {
 }
 
 // ready deals with an event.
-func (c *conn) ready(l *loop, _ uint32) {
+func (c *conn) ready(l *loop, events uint32) {
+	c.ended = events&(unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) == unix.EPOLLRDHUP
 	switch c.state {
 	case stateConnecting:
 		errno, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -101,7 +103,7 @@ func (c *conn) await(l *loop) {
 			}
 		}
 	}
-	c.watch(l, unix.EPOLLIN)
+	c.watch(l, unix.EPOLLIN|unix.EPOLLRDHUP)
 }
 
 func (c *conn) read(l *loop) {
@@ -161,7 +163,11 @@ func (c *conn) answered(l *loop) {
 	}
 	c.state = stateClosing
 	if l.spec.Protocol == HTTP {
-		c.awaitEOF(l) // a server that ends with its answer mostly has: spares a turn of the loop
+		if c.ended { // mostly so of a server that ends with its answer
+			c.closedByServer(l)
+			return
+		}
+		c.awaitEOF(l) // or by now: spares a turn of the loop
 	}
 }
 
@@ -172,9 +178,13 @@ func (c *conn) awaitEOF(l *loop) {
 	case err != nil:
 		c.failWith(l, err)
 	default:
-		c.rec.Closed = CloseServer
-		c.finish(l, Answered, "")
+		c.closedByServer(l)
 	}
+}
+
+func (c *conn) closedByServer(l *loop) {
+	c.rec.Closed = CloseServer
+	c.finish(l, Answered, "")
 }
 
 func (c *conn) failWith(l *loop, err error) {

@@ -28,6 +28,8 @@ type loop struct {
 	events  [256]unix.EpollEvent
 	nevents int
 	waitErr error
+	idle    int // turns without a glance to come
+	misses  int // glances in a row that saw nothing
 
 	base    time.Time
 	now     time.Duration // since base, at the last look
@@ -158,13 +160,16 @@ func (l *loop) tick() { l.now = time.Since(l.base) }
 // step waits until next (zero: no such time), an event or a deadline, and
 // deals with what happened.
 func (l *loop) step(ctx context.Context, next time.Duration) error {
-	l.arm(next)
 	if ctx.Err() != nil {
 		l.tick()
 		l.abandon()
 		return nil
 	}
-	err := l.raw.Read(l.poll)
+	var err error
+	if !l.glance(next) {
+		l.arm(next)
+		err = l.raw.Read(l.poll)
+	}
 	l.tick()
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("wait for connections: %w", err)
@@ -182,9 +187,46 @@ func (l *loop) step(ctx context.Context, next time.Duration) error {
 	return nil
 }
 
+// glance gives way to other processes and then waits for a moment without
+// telling the Go scheduler: on one processor the servers have by then answered
+// as many connections as they could, which are dealt with at one go, and
+// neither the scheduler nor its monitor thread has anything to do. Where that
+// sees nothing, as with servers in this very process, it is tried ever less.
+func (l *loop) glance(next time.Duration) bool {
+	if l.idle > 0 {
+		l.idle--
+		return false
+	}
+	millis := glanceMillis
+	if next > 0 && next < l.now+2*time.Millisecond {
+		millis = 0
+	}
+	rawYield()
+	l.nevents, l.waitErr = rawEpollWait(l.epollFD, l.events[:], millis)
+	if l.seen() {
+		l.misses = 0
+		return true
+	}
+	l.misses = min(l.misses+1, mostMisses)
+	l.idle = 1<<l.misses - 1
+	return false
+}
+
+const (
+	// glanceMillis is for how long a glance keeps the processor from this
+	// process's other goroutines.
+	glanceMillis = 1
+	mostMisses   = 8 // in a row: every 256th turn begins with a glance
+)
+
 // poll collects events; it is called until it has some.
 func (l *loop) poll(fd uintptr) bool {
-	l.nevents, l.waitErr = rawEpollWait(int(fd), l.events[:])
+	l.nevents, l.waitErr = rawEpollWait(int(fd), l.events[:], 0)
+	return l.seen()
+}
+
+// seen tells whether the last look at the epoll set has to be dealt with.
+func (l *loop) seen() bool {
 	if errors.Is(l.waitErr, unix.EINTR) {
 		l.waitErr = nil
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // The calls below are made without telling the Go scheduler (RawSyscall),
-// which is right for calls that never block: the sockets and the epoll wait
-// don't. The usual wrappers wake the runtime's monitor thread after every
+// which is right for calls that don't block: the sockets never do, and the
+// epoll wait for a millisecond at most. The usual wrappers wake the runtime's monitor thread after every
 // pause, and on a guest kernel with one processor such a switch costs more
 // than the call.
 
@@ -39,9 +39,9 @@ func rawClose(fd int) error {
 // rawYield lets other processes run (sched_yield(2)).
 func rawYield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-func rawEpollWait(fd int, events []unix.EpollEvent) (int, error) {
+func rawEpollWait(fd int, events []unix.EpollEvent, millis int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(millis), 0, 0)
 	return rawResult(n, errno)
 }
 
