@@ -40,7 +40,8 @@ user cannot do that, the same command runs in a guest kernel, without root.`,
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetVersionTemplate("ipvslab {{.Version}}\n")
+	// No template of cobra's is set, for --version or anything else: text/template calls methods by
+	// name, so the linker would have to keep all there are, which is 5 MB for every process to map.
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
