@@ -186,6 +186,10 @@ func (p *planner) lintFailoverDirector(n *node, d *DirectorPlan) {
 		if g.Sync != nil {
 			following++
 		}
+		if g.StartActive && g.rank(n) == 0 && d.Kind == Keepalived && d.Config == "" {
+			p.warn(DirectorCannot, g.path+".start", "leave it out, or take director: embedded",
+				"keepalived on director %q waits for others when it starts, with state MASTER, too", n.Name)
+		}
 		switch {
 		case d.Kind == Ipvsadm:
 			p.report(DirectorCannot, Error, g.path+".directors", "take director: embedded or keepalived",

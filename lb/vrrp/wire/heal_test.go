@@ -43,6 +43,9 @@ func (n *network) believes(client *netns.NS, addr netip.Addr, director int) {
 // TestSplitBrainHeals: neighbours that had come to the one that gives way are
 // told where the addresses are, whoever it is that gives way and whoever stays.
 func TestSplitBrainHeals(t *testing.T) {
+	if testing.Short() {
+		t.Skip("both have to have announced the addresses twice before, which takes 6 s")
+	}
 	for _, c := range []struct {
 		name        string
 		stays, goes bool // keepalived, not us
