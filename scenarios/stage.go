@@ -32,6 +32,8 @@ type stage struct {
 	watched  func() // tells how busy the machine was since the spec began
 	captures capture.Set
 	tables   map[string]*ipvs.Table // by director, opened when needed
+	born     time.Time              // when the lab was made
+	left     bool                   // it was reported gone
 }
 
 // downTimeout bounds taking a lab down, which happens whatever the specs did.
@@ -41,12 +43,16 @@ const downTimeout = 30 * time.Second
 func (st *stage) container() {
 	ginkgo.BeforeAll(func(ctx ginkgo.SpecContext) { st.up(ctx) })
 	ginkgo.BeforeEach(func(ctx ginkgo.SpecContext) {
+		st.leaveIfGone()
 		ginkgo.AttachProgressReporter(func() string { return st.listings(st.ctx) })
 		st.captures = nil
 		st.watched = st.pulse.watch()
 	})
 	ginkgo.JustAfterEach(func() {
 		if ginkgo.CurrentSpecReport().Failed() && st.ctx.Err() == nil {
+			if why := st.gone(); why != "" {
+				note("%s", why)
+			}
 			st.failed = true
 			st.watched()
 			st.gatherEvidence()

@@ -115,3 +115,19 @@ func (p *place) slowLab() {
 		p.t.Fatal(err)
 	}
 }
+
+// TestDownWhileTested: down finds a lab that a command under way has made, and
+// the command says what became of it.
+func TestDownWhileTested(t *testing.T) {
+	t.Parallel()
+	needKernel(t)
+	p := newPlace(t)
+	p.example("minimal.yaml")
+	r := p.interrupted(0, func() bool { // signal 0: none
+		return strings.Contains(p.ok("down", "--all"), "lab minimal is down")
+	}, "test", "--keep", "minimal.yaml")
+	if r.status != exitFailed || !strings.Contains(r.out, "lab minimal was taken down by somebody else while it was tested") {
+		t.Errorf("%+v", r)
+	}
+	p.nothingLeft()
+}

@@ -209,6 +209,21 @@ func (g *Guest) labs() ([]string, error) {
 	return s.Labs, err
 }
 
+// LabsNow lists the labs in the guest. Its record lags behind while a command
+// runs in it, and for a moment after that was killed: hence the question, and
+// with nothing in the guest the wait for its end.
+func (g *Guest) LabsNow() []string {
+	labs, err := g.labs()
+	if err == nil && len(labs) == 0 {
+		g.Leave()
+		labs, err = g.labs()
+	}
+	if err != nil {
+		return g.Labs // it is dying; using it will tell
+	}
+	return labs
+}
+
 // lost says why the connection to the guest is gone: the supervisor leaves word,
 // unless it was killed. A guest whose record is gone ended in good order:
 // that is ErrNoGuest, and nothing that was asked of it has been done.

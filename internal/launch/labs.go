@@ -100,8 +100,16 @@ func (l *Launcher) guests() ([]*guest.Guest, error) {
 
 // EachLab calls down for every lab in this kernel and runs it in the guests for theirs.
 func (l *Launcher) EachLab(ctx context.Context, down func(context.Context, string) error) error {
-	names, err := l.LabNames(ctx)
-	for _, name := range names {
+	names, err := lab.List()
+	if !Inside() {
+		guests, gerr := l.guests()
+		err = errors.Join(err, gerr)
+		for _, g := range guests {
+			names = append(names, g.LabsNow()...)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		r := Request{Lab: name, Ends: true, Argv: []string{"down", name}}
 		err = errors.Join(err, l.Run(ctx, r, func(ctx context.Context) error { return down(ctx, name) }))
 	}
