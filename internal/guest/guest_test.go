@@ -119,8 +119,8 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestModulesOnDemand: what not every lab needs is loaded when the kernel asks for it,
-// or at once if it is known to be needed.
+// TestModulesOnDemand: what not every lab needs, or none, is loaded when the kernel asks
+// for it, or at once if it is known to be needed.
 func TestModulesOnDemand(t *testing.T) {
 	o := options(t)
 	o.Modules, o.Features = nil, []string{"sched:sh"}
@@ -128,9 +128,10 @@ func TestModulesOnDemand(t *testing.T) {
 		for m in ip_vs ip_vs_sh ip_vs_wlc ipip; do grep -c "^$m " /proc/modules; done
 		ip link add t0 type ipip remote 10.0.0.1 && grep -c '^ipip ' /proc/modules
 		/proc/1/exe -q -- ip_vs_wlc && grep -c '^ip_vs_[wsm]' /proc/modules
+		ip link add v0 type vxlan id 1 dstport 0 && grep -c '^vxlan ' /proc/modules
 		ip link add t1 type nonsense 2>/dev/null || echo refused
 		test ! -d /lib/modules || test -d /lib/modules/$(uname -r)/kernel && echo place`)
-	if want := "1\n1\n0\n0\n1\n5\nrefused\nplace\n"; got != want {
+	if want := "1\n1\n0\n0\n1\n5\n1\nrefused\nplace\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -81,8 +81,8 @@ func readIndex(file string) (Index, error) {
 	return index, nil
 }
 
-// LoadFor loads, in the guest, what the index in the file says for the name or
-// alias. The index may have been made by a host that is not to be disturbed: it is only read.
+// LoadFor loads, in the guest, what the index in the file, or the list of the
+// rest beside it, says for the name or alias. The index may have been made by a host that is not to be disturbed: it is only read.
 func LoadFor(indexFile, name string) error {
 	index, err := readIndex(indexFile)
 	if err != nil {
@@ -90,7 +90,9 @@ func LoadFor(indexFile, name string) error {
 	}
 	files, ok := index[canonical(name)]
 	if !ok {
-		return fmt.Errorf("load module %s: not among this guest's modules", name)
+		if files, err = lookRest(indexFile, canonical(name)); err != nil {
+			return err
+		}
 	}
 	if slices.Contains(schedulers, canonical(name)) {
 		// Whoever tries one tries others: one process for all.

@@ -3,6 +3,7 @@ package modules
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,5 +65,40 @@ func TestPlanWith(t *testing.T) {
 	}
 	if p, err := (Plan{}).With("sched:rr"); err != nil || len(p.Files) != 0 {
 		t.Errorf("without modules: %v, %v", p, err)
+	}
+}
+
+// TestRest: what nobody listed is found by its names too, but not hardware's drivers.
+func TestRest(t *testing.T) {
+	dir, cache := t.TempDir(), t.TempDir()
+	module(t, dir, "kernel/net/low.ko.xz")
+	module(t, dir, "kernel/drivers/net/bonding/bonding.ko", "depends=low", "alias=rtnl-link-bond", "alias=pci:v*")
+	module(t, dir, "kernel/drivers/net/ifb.ko")
+	module(t, dir, "kernel/drivers/net/ethernet/intel/e1000.ko", "alias=rtnl-link-e1000")
+	module(t, dir, "extra/mine.ko")
+	module(t, dir, "kernel/net/orphan.ko", "depends=nowhere")
+	write(t, filepath.Join(dir, "kernel/net/broken.ko"), []byte("no ELF file"))
+	p, err := MakeDemand(cache, dir, nil, []string{"absent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "index")
+	if err := os.Symlink(p.Demand, link); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"rtnl_link_bond": {"kernel/net/low.ko.xz", "kernel/drivers/net/bonding/bonding.ko"},
+		"ifb":            {"kernel/drivers/net/ifb.ko"},
+		"low":            {"kernel/net/low.ko.xz"},
+		"mine":           {"extra/mine.ko"},
+		"e1000":          nil, "rtnl_link_e1000": nil, "orphan": nil, "broken": nil, "rtnl_link": nil, "": nil,
+	} {
+		for i := range want {
+			want[i] = filepath.Join(dir, want[i])
+		}
+		got, err := lookRest(link, name)
+		if diff := cmp.Diff(want, got); diff != "" || (err == nil) != (want != nil) {
+			t.Errorf("%q: %v, files (-want +got):\n%s", name, err, diff)
+		}
 	}
 }

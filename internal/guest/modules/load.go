@@ -53,13 +53,29 @@ func loaded() (map[string]bool, error) {
 // loadFile makes three system calls and no more. In user-mode Linux each costs
 // a change of processes on the host, and os.File makes twice as many.
 func loadFile(path string) error {
+	if !strings.HasSuffix(path, ".ko") {
+		return loadCompressed(path)
+	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.FinitModule(fd, "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+	return unlessThere(unix.FinitModule(fd, "", 0))
+}
+
+// loadCompressed decompresses here: few kernels can.
+func loadCompressed(path string) error {
+	data, err := readModule(path)
+	if err != nil {
 		return err
 	}
-	return nil
+	return unlessThere(unix.InitModule(data, ""))
+}
+
+func unlessThere(err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }

@@ -26,27 +26,64 @@ type modinfo struct {
 var implied = map[string][]string{"libcrc32c": {"crc32c_generic"}}
 
 func readModinfo(file string) (modinfo, error) {
-	data, err := readModule(file)
+	text, err := modinfoText(file)
 	if err != nil {
 		return modinfo{}, err
-	}
-	f, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return modinfo{}, fmt.Errorf("read module %s: %w", file, err)
-	}
-	section := f.Section(".modinfo")
-	if section == nil {
-		return modinfo{}, fmt.Errorf("read module %s: no section .modinfo", file)
-	}
-	text, err := section.Data()
-	if err != nil {
-		return modinfo{}, fmt.Errorf("read module %s: %w", file, err)
 	}
 	info := parseModinfo(text)
 	if name, ok := moduleName(file); ok {
 		info.soft = append(info.soft, implied[name]...)
 	}
 	return info, nil
+}
+
+// modinfoText is the section .modinfo of a module. Of a file that is not
+// compressed nothing else is read.
+func modinfoText(file string) ([]byte, error) {
+	r, err := openModule(file)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %w", file, err)
+	}
+	section := f.Section(".modinfo")
+	if section == nil {
+		return nil, fmt.Errorf("read module %s: no section .modinfo", file)
+	}
+	text, err := section.Data()
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %w", file, err)
+	}
+	return text, nil
+}
+
+// image is a module's ELF image.
+type image interface {
+	io.ReaderAt
+	io.Closer
+}
+
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
+
+// openModule opens the module's ELF image, decompressed if need be.
+func openModule(file string) (image, error) {
+	if strings.HasSuffix(file, ".ko") {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("read module: %w", err)
+		}
+		return f, nil
+	}
+	data, err := readModule(file)
+	if err != nil {
+		return nil, err
+	}
+	return inMemory{bytes.NewReader(data)}, nil
 }
 
 func parseModinfo(text []byte) modinfo {

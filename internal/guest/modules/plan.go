@@ -25,7 +25,8 @@ type Plan struct {
 func Make(cache, dir string, names []string) (Plan, error) { return MakeDemand(cache, dir, names, nil) }
 
 // MakeDemand is Make for the modules of first, which are loaded at once, and
-// those of later, which the kernel asks for when it needs them.
+// those of later, which the kernel asks for when it needs them; so it may ask
+// for any other, which is loaded as it lies in dir.
 func MakeDemand(cache, dir string, first, later []string) (Plan, error) {
 	if dir == "" {
 		return Plan{}, nil
@@ -63,6 +64,9 @@ func MakeDemand(cache, dir string, first, later []string) (Plan, error) {
 		if err := writeJSON(p.Demand, index); err != nil {
 			return Plan{}, err
 		}
+		if err := d.writeRest(filepath.Join(home, restFile)); err != nil {
+			return Plan{}, err
+		}
 	}
 	return p, writeJSON(filepath.Join(home, planFile), p)
 }
@@ -81,7 +85,7 @@ func plainCopies(home string, files []string) ([]string, error) {
 // and the size and time of the list that every installation writes anew.
 func planKey(dir string, first, later []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "v3", dir, first, later)
+	fmt.Fprintln(h, "v4", dir, first, later)
 	for _, f := range []string{".", "kernel", "modules.order", "modules.builtin"} {
 		st, err := os.Stat(filepath.Join(dir, f))
 		switch {

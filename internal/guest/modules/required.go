@@ -14,8 +14,8 @@ var schedulers = []string{
 	"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_mh", "ip_vs_fo", "ip_vs_ovf", "ip_vs_twos",
 }
 
-// Later are the modules that some labs, scenarios and other people's network
-// tests need. The kernel asks for them when it is to do something that needs
+// Later are the modules that some labs and scenarios need, of which a guest gets
+// copies made small. The kernel asks for them when it is to do something that needs
 // them ([Plan.With] is for those that are known to be needed). Each costs 5 ms in
 // user-mode Linux, however small it is: to give back what it needed to start, the
 // kernel goes through all of its memory's page table (mm/vmalloc.c:
