@@ -162,7 +162,7 @@ func (p *planner) authenticate(g *group) {
 		p.errorf(path+".password", "allowed: letters, digits and most signs; not blanks, quotes or "+oddInPassword,
 			"a sign that keepalived's configuration files have no way to say, at byte %d", odd+1)
 	case len(sp.Password) > maxPassword:
-		p.warn(DirectorCannot, path+".password", "take one of 8 bytes", "VRRP carries 8 bytes: the last %d of the password don't count", len(sp.Password)-maxPassword)
+		p.warn(DirectorCannot, path+".password", "take one of 8 bytes", "VRRP carries %d bytes of a password, and this one has %d: the rest does not count", maxPassword, len(sp.Password))
 	}
 }
 
