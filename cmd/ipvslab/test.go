@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"os"
@@ -95,13 +96,18 @@ func forgetReport(path string) error {
 	return nil
 }
 
-// checkReport makes sure that the report is here, and not in the guest only.
+// checkReport makes sure that the report is here, and not in the guest only,
+// and whole: the disk may have been full.
 func checkReport(path string) error {
 	if path == "" {
 		return nil
 	}
-	if _, err := os.Stat(path); err != nil {
+	data, err := os.ReadFile(path)
+	if err != nil {
 		return fmt.Errorf("write JUnit report: %w; a guest can write the working directory and most others, but not all of /tmp", err)
+	}
+	if err := xml.Unmarshal(data, new(struct{})); err != nil {
+		return fmt.Errorf("write JUnit report: %s is not whole (%w); is there room on its disk?", path, err)
 	}
 	return nil
 }

@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipvslab/ipvslab/internal/guest"
 	"github.com/ipvslab/ipvslab/internal/guest/choose"
+	"github.com/ipvslab/ipvslab/internal/guest/image"
 )
 
 // boot runs the command line in a new guest, or in one that serves this directory already.
@@ -19,12 +24,13 @@ func (l *Launcher) boot(ctx context.Context, d choose.Decision, r Request) error
 		return err
 	}
 	if !r.Background {
-		return l.status(guest.Run(context.WithoutCancel(ctx), o, cmd))
+		s, err := guest.Run(context.WithoutCancel(ctx), o, cmd)
+		return l.status(s, damaged(err, k.Path))
 	}
 	for range retries {
 		g, err := l.background(ctx, o)
 		if err != nil {
-			return err
+			return damaged(err, k.Path)
 		}
 		s, err := g.Run(context.WithoutCancel(ctx), cmd)
 		if errors.Is(err, guest.ErrNoGuest) {
@@ -60,4 +66,29 @@ func (l *Launcher) background(ctx context.Context, o guest.Options) (*guest.Gues
 		}
 	}
 	return guest.Start(ctx, o)
+}
+
+// damaged says what to do about a fetched kernel that does not even begin.
+func damaged(err error, kernel string) error {
+	if err == nil {
+		return nil
+	}
+	var died *guest.DiedError
+	mute := errors.As(err, &died) && strings.TrimSpace(died.Console) == "" && !strings.Contains(err.Error(), "signal:")
+	// These come from another process, as text.
+	unstarted := strings.Contains(err.Error(), unix.ENOEXEC.Error()) || strings.Contains(err.Error(), unix.EACCES.Error())
+	if !mute && !unstarted {
+		return err
+	}
+	cache, cerr := image.CacheDir()
+	if cerr != nil {
+		return err
+	}
+	fetched := filepath.Join(cache, "kernels") + "/"
+	rest, ok := strings.CutPrefix(kernel, fetched)
+	if !ok {
+		return err
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return fmt.Errorf("%w\nthe fetched kernel may be damaged: remove %s and run it again, so that it is fetched anew", err, fetched+name)
 }
