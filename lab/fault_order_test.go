@@ -131,6 +131,10 @@ func (o *disorder) round(n int) {
 	o.rounds++
 	process := map[string]string{} // what was done to each director's
 	var done []string
+	pause := 700
+	if testing.Short() {
+		pause = 100
+	}
 	for range 2 + o.rng.IntN(6) {
 		text := o.any(process)
 		done = append(done, text)
@@ -139,7 +143,7 @@ func (o *disorder) round(n int) {
 			o.t.Errorf("%v", err)
 			break
 		}
-		o.ask(time.Duration(10+o.rng.IntN(700)) * time.Millisecond)
+		o.ask(time.Duration(10+o.rng.IntN(pause)) * time.Millisecond)
 	}
 	if _, err := o.l.Heal(o.t.Context()); err != nil {
 		o.t.Error(err)
