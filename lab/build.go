@@ -35,6 +35,7 @@ func (b *builder) build(ctx context.Context) error {
 		{"creating nodes", b.createNodes},
 		{"linking pairs of nodes", b.linkPairs},
 		{"waiting for links", b.awaitLinks},
+		{"waiting for IPv6 addresses", b.awaitIPv6},
 		{"setting virtual services", b.applyServices},
 		{"starting responders", b.startAgent},
 		{"starting commands", b.startCommands},

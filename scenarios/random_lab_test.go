@@ -96,7 +96,7 @@ func (s *sketch) sysctls() string {
 	var some []string
 	for _, setting := range []string{
 		"conn_reuse_mode: 2", "expire_nodest_conn: 1", "expire_quiescent_template: 1", "sloppy_tcp: 1", "sloppy_sctp: 1",
-		"conntrack: 1", "snat_reroute: 0", "schedule_icmp: 1", "nat_icmp_send: 1", "secure_tcp: 1", "drop_entry: 1",
+		"conntrack: 1", "snat_reroute: 0", "schedule_icmp: 1", "nat_icmp_send: 1",
 	} {
 		if s.IntN(8) == 0 {
 			some = append(some, "net.ipv4.vs."+setting)

@@ -19,8 +19,8 @@ const (
 	// flushTimeout is for the flush of connection entries: the kernel's worker
 	// offers the processor to others at each of the table's buckets
 	// (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush), and so takes milliseconds
-	// on an idle machine and seconds on a busy one.
-	flushTimeout = 30 * time.Second
+	// on an idle machine and many seconds on a busy one.
+	flushTimeout = 90 * time.Second
 	pollInterval = 5 * time.Millisecond
 )
 
