@@ -28,7 +28,7 @@ const (
 func thousandNodes(o options) figure {
 	return figure{
 		title: "1,000 nodes on one segment",
-		about: "A bridge, 1,000 namespaces, each with lo, a veth cable, an address and pinned settings, against nothing but the\n" +
+		about: "Bridges, 1,000 namespaces, each with lo, a veth cable, an address and pinned settings, against nothing but the\n" +
 			"namespaces, made one after the other by one thread; unnamed, they are gone again at once, so the kernel's cleaning up\n" +
 			"goes on beside. Before each turn the bench waits until the kernel has cleaned up after the one before.",
 		measure: func(ctx context.Context) (findings, error) { return measureThousand(ctx, o) },
