@@ -166,7 +166,7 @@ func embeddedConfig(plan *topology.Plan, d *topology.DirectorPlan, dir string) e
 			h := s.Health()
 			cfg.Services = append(cfg.Services, embedded.Service{
 				Name: s.Name, Spec: s.Spec, RealServers: s.RealServers,
-				Check: h.Check, Quorum: h.Quorum, Hysteresis: h.Hysteresis, Sorry: h.Sorry, Target: h.Target,
+				Check: h.Check, Own: h.Own, Quorum: h.Quorum, Hysteresis: h.Hysteresis, Sorry: h.Sorry, Target: h.Target,
 			})
 		}
 	}

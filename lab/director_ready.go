@@ -16,7 +16,7 @@ import (
 
 // watched tells whether a service's table changes by itself, for its real
 // servers are checked.
-func watched(s health.Service) bool { return s.Check != nil }
+func watched(s health.Service) bool { return s.Watched() }
 
 // directorLook looks whether a director is ready: its table is what the
 // services say, as far as they say it.

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write the table of docs/directors.md")
 
 // The kinds of director in the table, and the nodes of zoo.yaml that are such.
 var zooKinds = []struct{ kind, first, second string }{
-	{"embedded", "e1", "e2"}, {"keepalived", "k1", "k2"}, {"ipvsadm", "r1", ""},
+	{"embedded", "e1", "e2"}, {"keepalived", "k1", "k2"}, {"ipvsadm", "r1", ""}, {"command", "c1", ""},
 }
 
 // ability is a row of the table: what a director does. It is looked for in what
@@ -57,6 +57,7 @@ var (
 		{what: "check: udp", service: "udp", table: "11:1", before: "11:1 12:1"},
 		{what: "check: grpc (to servers that speak http)", service: "grpc"},
 		{what: "check: command", service: "command", before: "11:1"},
+		{what: "check: several, of a real server's own", service: "own", table: "12:1", before: "11:1 12:1"},
 		{what: "check: at the VIP, of a DR server that listens there alone", service: "at-vip", before: "12:1"},
 		{what: "check: at the VIP, through the tunnel of a TUN server", service: "at-vip-tunnel", before: "12:1"},
 		{what: "down: weight 0 (inhibit)", service: "inhibit", table: "11:1 12:0", before: "11:1 12:1"},
@@ -212,7 +213,7 @@ func TestDirectorsTable(t *testing.T) {
 	got.await(t, l, calm, documented)
 	for _, a := range trouble { // whoever checks nothing leaves the servers where they are
 		for _, k := range zooKinds {
-			documented.set(beforeOf(a), k.kind, documented[a.what][k.kind] || k.kind == "ipvsadm")
+			documented.set(beforeOf(a), k.kind, documented[a.what][k.kind] || k.second == "")
 		}
 	}
 	got.await(t, l, befores(trouble), documented)
@@ -256,7 +257,7 @@ func leave(t *testing.T, l *lab.Lab, got seen) []ability {
 			for _, r := range rows[:2] {
 				got.set(r.what, k.kind, false)
 			}
-			got.set(rows[2].what, k.kind, true) // it ended long ago
+			got.set(rows[2].what, k.kind, true) // a rules file is no process, and a script may leave it
 			continue
 		}
 		holder, err := l.Holder(k.kind)
@@ -307,7 +308,14 @@ func writeTable(rows []ability, got seen) string {
 	for _, r := range rows {
 		b.WriteString("| " + r.what + " |")
 		for _, k := range zooKinds {
-			b.WriteString(map[bool]string{true: " yes |", false: " no |"}[got[r.what][k.kind]])
+			switch {
+			case got[r.what][k.kind]:
+				b.WriteString(" yes |")
+			case k.kind == "command":
+				b.WriteString(" up to it |")
+			default:
+				b.WriteString(" no |")
+			}
 		}
 		b.WriteString("\n")
 	}

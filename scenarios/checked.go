@@ -28,7 +28,7 @@ const (
 // settle waits until real servers that are checked are in the tables. Those
 // that are not then are a spec's business.
 func (st *stage) settle(ctx context.Context) {
-	if slices.ContainsFunc(st.services, func(s *service) bool { return s.Check != nil }) {
+	if slices.ContainsFunc(st.services, func(s *service) bool { return s.watched() }) {
 		_ = poll(ctx, firstChecks, func() (bool, error) { return st.unplanned(ctx) == nil, nil })
 	}
 }
@@ -46,23 +46,40 @@ func (st *stage) checkSpecs() {
 // their checks, and has not to wait for minutes.
 func (s *service) stoppable() bool {
 	d := s.st.plan.DirectorOf(s.director)
-	if s.Check == nil || d == nil || d.Kind != topology.Embedded && d.Kind != topology.Keepalived {
+	if !s.watched() || d == nil || d.Kind != topology.Embedded && d.Kind != topology.Keepalived {
 		return false
 	}
 	for i, dest := range s.Spec.Destinations {
 		if dest.Weight == 0 || s.responder(i) == nil {
 			return false
 		}
-		c := s.checkOf(i)
-		if c == nil || c.Interval > patientCheck || c.DelayBeforeRetry > patientCheck || c.Port != 0 ||
-			!slices.Contains([]health.Kind{health.TCP, health.HTTP, health.UDP}, c.Kind) {
+		checks := s.checksOf(i)
+		if len(checks) == 0 || !slices.ContainsFunc(checks, s.asksService) {
 			return false
+		}
+		for _, c := range checks {
+			if c.Interval > patientCheck || c.DelayBeforeRetry > patientCheck {
+				return false
+			}
 		}
 	}
 	return len(s.Spec.Destinations) > 0
 }
 
-func (s *service) checkOf(int) *health.Check { return s.Check }
+// asksService tells whether a check fails when the service's port is closed.
+func (s *service) asksService(c *health.Check) bool {
+	return c.Port == 0 && (c.Kind == health.TCP || c.Kind == health.HTTP || c.Kind == health.UDP)
+}
+
+func (s *service) watched() bool {
+	h := s.Health()
+	return h.Watched()
+}
+
+func (s *service) checksOf(i int) []*health.Check {
+	h := s.Health()
+	return h.Checks(i)
+}
 
 // followsChecks has real servers fail one after the other, the last first, and
 // then come back, and compares the table with what follows from that.
@@ -121,8 +138,10 @@ func (m *model) same(want lb.Service) bool {
 // table is what the table has to hold while these servers are down.
 func (m *model) table(down map[lb.DestKey]bool) lb.Service {
 	rounds := 1
-	for range m.checks.Spec.Destinations {
-		rounds = max(rounds, m.checks.Check.Rise, m.checks.Check.Fall)
+	for i := range m.checks.Spec.Destinations {
+		for _, c := range m.checks.Checks(i) {
+			rounds = max(rounds, c.Rise, c.Fall)
+		}
 	}
 	for range rounds + 1 {
 		m.now = m.now.Add(time.Hour)
@@ -177,8 +196,9 @@ func (s *service) awaitTable(ctx context.Context, m *model, down map[int]bool) {
 func (s *service) noticeTime() time.Duration {
 	var most time.Duration
 	for i := range s.Spec.Destinations {
-		c := s.checkOf(i)
-		most = max(most, c.Interval+time.Duration(max(c.Rise, c.Fall)-1)*c.DelayBeforeRetry)
+		for _, c := range s.checksOf(i) {
+			most = max(most, c.Interval+time.Duration(max(c.Rise, c.Fall)-1)*c.DelayBeforeRetry)
+		}
 	}
 	return most + 500*time.Millisecond
 }
@@ -195,8 +215,9 @@ func (st *stage) pause(ctx context.Context, d time.Duration) {
 func (s *service) verdictTime() time.Duration {
 	within := 10 * time.Second
 	for i := range s.Spec.Destinations {
-		c := s.checkOf(i)
-		within = max(within, 10*time.Second+time.Duration(max(c.Rise, c.Fall))*(max(c.Interval, c.DelayBeforeRetry)+c.Timeout))
+		for _, c := range s.checksOf(i) {
+			within = max(within, 10*time.Second+time.Duration(max(c.Rise, c.Fall))*(max(c.Interval, c.DelayBeforeRetry)+c.Timeout))
+		}
 	}
 	return within
 }

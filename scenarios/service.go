@@ -149,7 +149,7 @@ func (s *service) realPort(i int, port uint16) uint16 {
 // serves tells whether a connection entry is of this service. Those of the
 // director's own checks, which go to the VIP as well, are not.
 func (s *service) serves(c lb.Conn) bool {
-	if s.Check != nil && slices.Contains(addrsOf(s.st.plannedNode(s.director)), c.Client.Addr()) {
+	if s.watched() && slices.Contains(addrsOf(s.st.plannedNode(s.director)), c.Client.Addr()) {
 		return false
 	}
 	if s.Spec.FWMark == 0 {

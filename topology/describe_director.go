@@ -27,14 +27,15 @@ func (d *describer) director(p *DirectorPlan) {
 	d.item(p.Origin, "director", "%s", text)
 }
 
-func (d *describer) check(s *Service) {
-	c := s.Check
-	failed := "removed"
-	if c.Inhibit {
-		failed = "weight 0"
+func (d *describer) checks(s *Service) {
+	if s.Check != nil {
+		d.check("check", s.Check)
 	}
-	d.item("", "check", "%s every %s within %s, up after %d, down after %d with %s between, first within %s; down: %s",
-		what(c), c.Interval, c.Timeout, c.Rise, c.Fall, c.DelayBeforeRetry, c.WarmUp, failed)
+	for i, own := range s.OwnChecks {
+		for j := range own {
+			d.check("check of "+s.RealServers[i], &own[j])
+		}
+	}
 	d.item("", "quorum", "%d, hysteresis %d", s.Quorum, s.Hysteresis)
 	if s.Sorry != nil {
 		text := fmt.Sprintf("%s: %s, %s", s.Sorry.Node, s.Sorry.DestKey, s.Sorry.Forward)
@@ -43,6 +44,15 @@ func (d *describer) check(s *Service) {
 		}
 		d.item("", "sorry server", "%s", text)
 	}
+}
+
+func (d *describer) check(item string, c *health.Check) {
+	failed := "removed"
+	if c.Inhibit {
+		failed = "weight 0"
+	}
+	d.item("", item, "%s every %s within %s, up after %d, down after %d with %s between, first within %s; down: %s",
+		what(c), c.Interval, c.Timeout, c.Rise, c.Fall, c.DelayBeforeRetry, c.WarmUp, failed)
 }
 
 // what is a check in a few words.

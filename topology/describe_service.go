@@ -40,8 +40,8 @@ func (d *describer) service(s *Service) {
 		}
 		d.item("", "real server", "%s", text)
 	}
-	if s.Check != nil {
-		d.check(s)
+	if h := s.Health(); h.Watched() {
+		d.checks(s)
 	}
 }
 

@@ -28,7 +28,7 @@ type NodeFiles struct {
 	Each Ordered[string]
 }
 
-// CheckSpec is a health check of the service's real servers: tcp, http, udp or grpc alone, or a mapping with exactly one of these and command.
+// CheckSpec is a health check of real servers: tcp, http, udp or grpc alone, or a mapping with exactly one of these and command.
 type CheckSpec struct {
 	// true: the port accepts a connection.
 	TCP bool `json:"tcp,omitempty"`

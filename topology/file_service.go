@@ -30,8 +30,8 @@ type ServiceSpec struct {
 	Directors List[string] `json:"directors,omitempty"`
 	// Nodes in order of adding: a list of names, or a mapping of names to details.
 	RealServers RealServers `json:"realServers,omitempty"`
-	// How its real servers are checked; without it they count as up.
-	Check *CheckSpec `json:"check,omitempty"`
+	// How its real servers are checked; without it they count as up. A list of checks: all must succeed.
+	Check List[CheckSpec] `json:"check,omitempty"`
 	// The least sum of the weights of real servers that are up with which it works; 1 unless told otherwise.
 	Quorum int `json:"quorum,omitempty" jsonschema:"minimum=1,maximum=1000000"`
 	// The quorum is lost below quorum less this, and gained at quorum plus this; 0 unless told otherwise.
@@ -81,6 +81,8 @@ type RealServerSpec struct {
 	Address netip.Addr `json:"address,omitzero"`
 	// Encapsulation, for tun.
 	Tunnel *TunnelSpec `json:"tunnel,omitempty"`
+	// How this real server is checked, in place of the service's check, from which it has the times that it doesn't say; a list of checks: all must succeed.
+	Check List[CheckSpec] `json:"check,omitempty"`
 }
 
 // TunnelSpec is an encapsulation: its type alone, or a mapping.

@@ -213,11 +213,10 @@ func (p *planner) pinChecks(s *pins, n *node) {
 		return
 	}
 	for _, c := range n.carries {
-		if c.Check == nil || c.Check.Kind == health.Command || c.Spec.Family != lb.IPv4 {
-			continue
-		}
-		for _, dest := range c.dests {
-			if dest.Forward != lb.NAT {
+		h := c.Health()
+		for i, dest := range c.dests {
+			asks := slices.ContainsFunc(h.Checks(i), func(c *health.Check) bool { return c.Kind != health.Command })
+			if asks && c.Spec.Family == lb.IPv4 && dest.Forward != lb.NAT {
 				s.set("net.ipv4.conf.all.accept_local", "1", "role director: checks of service "+c.Name+" are answered from the VIP")
 				return
 			}

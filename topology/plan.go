@@ -185,6 +185,8 @@ type Service struct {
 	Marks []Mark `json:"marks,omitempty"`
 	// Check is how the real servers are checked; nil: they count as up.
 	Check *health.Check `json:"check,omitempty"`
+	// OwnChecks are the checks of single real servers; see health.Service.
+	OwnChecks [][]health.Check `json:"ownChecks,omitempty"`
 	// Quorum and Hysteresis are sums of weights; see health.Service.
 	Quorum     int    `json:"quorum,omitempty"`
 	Hysteresis int    `json:"hysteresis,omitempty"`

@@ -97,6 +97,7 @@ type destination struct {
 	node *node
 	path string
 	lb.Destination
+	checks List[CheckSpec] // its own
 }
 
 func (p *planner) resolve() {

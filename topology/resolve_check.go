@@ -10,36 +10,86 @@ import (
 	"github.com/ipvslab/ipvslab/lb/health"
 )
 
-// resolveCheck plans the service's check, its quorum and its sorry server.
+// resolveCheck plans the service's checks, its quorum and its sorry server.
 func (p *planner) resolveCheck(s *service) {
 	sp := s.spec
 	p.resolveSorry(s)
-	if sp.Check == nil {
-		for _, f := range []struct {
-			key  string
-			said bool
-		}{{"quorum", sp.Quorum != 0}, {"hysteresis", sp.Hysteresis != 0}, {"sorryServer", sp.SorryServer != nil}} {
-			if f.said && !p.broken(s.path) {
-				p.errorf(s.path+"."+f.key, "say check: tcp, or another", "%s without a check: no real server is ever down", f.key)
-			}
+	general := p.checks(s, s.path+".check", sp.Check, slices.Concat(s.dests, []*destination{s.sorry})...)
+	var pace CheckSpec
+	if len(sp.Check) > 0 {
+		pace = sp.Check[0]
+	}
+	own := make([][]health.Check, len(s.dests))
+	several := false
+	for i, d := range s.dests {
+		own[i] = p.checks(s, d.path+".check", paced(d.checks, &pace), d)
+		if len(own[i]) == 0 && len(general) > 1 {
+			own[i] = general
 		}
+		several = several || len(own[i]) > 0
+	}
+	if len(general) == 1 {
+		s.Check = &general[0]
+	}
+	if several {
+		s.OwnChecks = own
+	}
+	if h := s.Health(); h.Watched() {
+		p.resolveQuorum(s)
 		return
 	}
-	path := s.path + ".check"
+	for _, f := range []struct {
+		key  string
+		said bool
+	}{{"quorum", sp.Quorum != 0}, {"hysteresis", sp.Hysteresis != 0}, {"sorryServer", sp.SorryServer != nil}} {
+		if f.said && !p.broken(s.path) {
+			p.errorf(s.path+"."+f.key, "say check: tcp, or another", "%s without a check: no real server is ever down", f.key)
+		}
+	}
+}
+
+// paced are checks of one real server with what they don't say of times and
+// consequences from the service's check, as keepalived's checkers have it.
+func paced(specs List[CheckSpec], by *CheckSpec) List[CheckSpec] {
+	out := slices.Clone(specs)
+	for i := range out {
+		c := &out[i]
+		c.Interval, c.Timeout = cmp.Or(c.Interval, by.Interval), cmp.Or(c.Timeout, by.Timeout)
+		c.Rise, c.Fall = cmp.Or(c.Rise, by.Rise), cmp.Or(c.Fall, by.Fall)
+		c.DelayBeforeRetry, c.WarmUp = cmp.Or(c.DelayBeforeRetry, by.DelayBeforeRetry), cmp.Or(c.WarmUp, by.WarmUp)
+		c.Alpha, c.OnFailure = c.Alpha || by.Alpha, cmp.Or(c.OnFailure, by.OnFailure)
+	}
+	return out
+}
+
+// checks plans the checks of some of the service's real servers.
+func (p *planner) checks(s *service, path string, specs List[CheckSpec], of ...*destination) []health.Check {
 	if p.broken(path) {
-		return
+		return nil
 	}
+	var out []health.Check
+	for i := range specs {
+		at := path
+		if len(specs) > 1 {
+			at = path + "[" + itoa(i) + "]"
+		}
+		c := p.check(at, &specs[i])
+		p.checkCheckedPort(s, at, c, of)
+		out = append(out, *c)
+	}
+	return out
+}
+
+func (p *planner) check(path string, sp *CheckSpec) *health.Check {
 	c := &health.Check{
-		Port: sp.Check.Port, Argv: sp.Check.Command, Alpha: sp.Check.Alpha, Inhibit: sp.Check.OnFailure == "inhibit",
-		Rise: cmp.Or(sp.Check.Rise, health.DefaultRise), Fall: cmp.Or(sp.Check.Fall, health.DefaultFall),
-		Interval: cmp.Or(time.Duration(sp.Check.Interval), health.DefaultInterval),
-		Timeout:  cmp.Or(time.Duration(sp.Check.Timeout), health.DefaultTimeout),
+		Port: sp.Port, Argv: sp.Command, Alpha: sp.Alpha, Inhibit: sp.OnFailure == "inhibit",
+		Rise: cmp.Or(sp.Rise, health.DefaultRise), Fall: cmp.Or(sp.Fall, health.DefaultFall),
+		Interval: cmp.Or(time.Duration(sp.Interval), health.DefaultInterval),
+		Timeout:  cmp.Or(time.Duration(sp.Timeout), health.DefaultTimeout),
 	}
-	p.checkWhat(path, sp.Check, c)
-	p.checkTimes(path, sp.Check, c)
-	p.checkCheckedPort(s, path, c)
-	s.Check = c
-	p.resolveQuorum(s)
+	p.checkWhat(path, sp, c)
+	p.checkTimes(path, sp, c)
+	return c
 }
 
 // checkWhat takes over the one kind of check that is said.
@@ -114,11 +164,11 @@ func (p *planner) checkTimes(path string, sp *CheckSpec, c *health.Check) {
 }
 
 // checkCheckedPort sees that there is a port to check.
-func (p *planner) checkCheckedPort(s *service, path string, c *health.Check) {
+func (p *planner) checkCheckedPort(s *service, path string, c *health.Check, of []*destination) {
 	if c.Port != 0 || c.Kind == health.Command {
 		return
 	}
-	for _, d := range slices.Concat(s.dests, []*destination{s.sorry}) {
+	for _, d := range of {
 		if d != nil && d.Port == 0 && len(s.Marks) == 0 {
 			p.errorf(path, "say port: N", "%q serves every port: which is to be checked?", d.node.Name)
 			return
@@ -186,7 +236,7 @@ func (p *Plan) HealthServices(director string) []health.Service {
 
 // Health is the service as whoever checks it is told.
 func (s *Service) Health() health.Service {
-	h := health.Service{Name: s.Name, Spec: s.Spec, Check: s.Check, Quorum: s.Quorum, Hysteresis: s.Hysteresis}
+	h := health.Service{Name: s.Name, Spec: s.Spec, Check: s.Check, Own: s.OwnChecks, Quorum: s.Quorum, Hysteresis: s.Hysteresis}
 	if s.Sorry != nil {
 		sorry := s.Sorry.Sorry
 		h.Sorry = &sorry

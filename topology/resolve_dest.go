@@ -61,7 +61,7 @@ func forward(name ForwardName) lb.Forward {
 }
 
 func (p *planner) destination(s *service, n *node, path string, sp *RealServerSpec) *destination {
-	d := &destination{svc: s, node: n, path: path}
+	d := &destination{svc: s, node: n, path: path, checks: sp.Check}
 	d.Forward = forward(cmp.Or(sp.Forwarding, s.spec.Forwarding))
 	d.Weight = 1
 	if sp.Weight != nil {

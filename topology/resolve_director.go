@@ -158,21 +158,33 @@ func (p *planner) lintDirector(n *node) {
 	}
 	p.lintFailoverDirector(n, d)
 	for _, s := range n.carries {
-		c := s.Check
-		switch {
-		case c == nil || d.Kind == Embedded || d.Kind == CommandDirector:
-		case d.Kind == Ipvsadm:
-			p.warn(DirectorCannot, s.path+".check", "take director: embedded or keepalived",
-				"director %q only sets the table: a rules file checks nothing", n.Name)
-		case d.Config != "":
-			// The user's own file says what is checked.
-		case c.Kind == health.GRPC:
-			p.warn(DirectorCannot, s.path+".check", "take director: embedded, or check: {command: ...}",
-				"keepalived on director %q has no check for grpc: the real servers count as up", n.Name)
-		case c.Rise > 1:
-			p.warn(DirectorCannot, s.path+".check.rise", "take director: embedded, or leave it out",
-				"keepalived on director %q brings a real server up after one success", n.Name)
+		p.lintCheck(n, d, s.path+".check", s.Check)
+		for i, own := range s.OwnChecks {
+			path := s.path + ".check"
+			if len(s.dests[i].checks) > 0 {
+				path = s.dests[i].path + ".check"
+			}
+			for j := range own {
+				p.lintCheck(n, d, path, &own[j])
+			}
 		}
+	}
+}
+
+func (p *planner) lintCheck(n *node, d *DirectorPlan, path string, c *health.Check) {
+	switch {
+	case c == nil || d.Kind == Embedded || d.Kind == CommandDirector:
+	case d.Kind == Ipvsadm:
+		p.warn(DirectorCannot, path, "take director: embedded or keepalived",
+			"director %q only sets the table: a rules file checks nothing", n.Name)
+	case d.Config != "":
+		// The user's own file says what is checked.
+	case c.Kind == health.GRPC:
+		p.warn(DirectorCannot, path, "take director: embedded, or check: {command: ...}",
+			"keepalived on director %q has no check for grpc: the real servers count as up", n.Name)
+	case c.Rise > 1:
+		p.warn(DirectorCannot, path+".rise", "take director: embedded, or leave it out",
+			"keepalived on director %q brings a real server up after one success", n.Name)
 	}
 }
 

@@ -74,7 +74,10 @@ func mapper(t reflect.Type) *jsonschema.Schema {
 		if t.Elem().Kind() == reflect.String && mapper(t.Elem()) == nil {
 			return oneOrMany(&jsonschema.Schema{Type: "string"})
 		}
-		return oneOrMany(mapper(t.Elem()))
+		if one := mapper(t.Elem()); one != nil {
+			return oneOrMany(one)
+		}
+		// A list of definitions: see oneToo.
 	}
 	return nil
 }
@@ -122,6 +125,13 @@ func makeSchema(t *testing.T) []byte {
 			def.Description = strings.ToUpper(what[:1]) + what[1:]
 		}
 	}
+	oneToo(root.Definitions["ServiceSpec"], "check", "CheckSpec")
+	oneToo(root.Definitions["RealServerSpec"], "check", "CheckSpec")
+	for name := range root.Definitions {
+		if strings.HasPrefix(name, "List[") { // named nowhere any more
+			delete(root.Definitions, name)
+		}
+	}
 	for name, forms := range shorthands() {
 		def := root.Definitions[name]
 		if def == nil {
@@ -144,6 +154,14 @@ func makeSchema(t *testing.T) []byte {
 	}
 	space := regexp.MustCompile(`\\n`)
 	return append(space.ReplaceAll(data, []byte(" ")), '\n')
+}
+
+// oneToo lets a list of definitions be one alone.
+func oneToo(def *jsonschema.Schema, key, item string) {
+	list, _ := def.Properties.Get(key)
+	both := oneOrMany(&jsonschema.Schema{Ref: "#/$defs/" + item})
+	both.Description = list.Description
+	def.Properties.Set(key, both)
 }
 
 // listToo lets a mapping of nodes be a list of their names, or one name.

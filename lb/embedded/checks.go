@@ -17,7 +17,7 @@ func (c *Config) healthServices() []health.Service {
 	out := make([]health.Service, len(c.Services))
 	for i, s := range c.Services {
 		out[i] = health.Service{
-			Name: s.Name, Spec: s.Spec, Check: s.Check, Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: s.Sorry, Target: s.Target,
+			Name: s.Name, Spec: s.Spec, Check: s.Check, Own: s.Own, Quorum: s.Quorum, Hysteresis: s.Hysteresis, Sorry: s.Sorry, Target: s.Target,
 		}
 	}
 	return out

@@ -42,13 +42,14 @@ type Service struct {
 	// RealServers names the node behind each of Spec.Destinations, by index; it
 	// may be empty.
 	RealServers []string `json:"realServers,omitempty"`
-	// Check, Quorum, Hysteresis, Sorry and Target are those of health.Service;
+	// Check, Own, Quorum, Hysteresis, Sorry and Target are those of health.Service;
 	// without a check the real servers are always up.
-	Check      *health.Check `json:"check,omitempty"`
-	Quorum     int           `json:"quorum,omitempty"`
-	Hysteresis int           `json:"hysteresis,omitempty"`
-	Sorry      *health.Sorry `json:"sorry,omitempty"`
-	Target     health.Target `json:"target,omitzero"`
+	Check      *health.Check    `json:"check,omitempty"`
+	Own        [][]health.Check `json:"own,omitempty"`
+	Quorum     int              `json:"quorum,omitempty"`
+	Hysteresis int              `json:"hysteresis,omitempty"`
+	Sorry      *health.Sorry    `json:"sorry,omitempty"`
+	Target     health.Target    `json:"target,omitzero"`
 }
 
 // Group is a failover group, and the connection synchronisation that goes with it.
@@ -107,6 +108,9 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("two services are called %s", s.Name))
 		}
 		names[s.Name] = true
+		if len(s.Own) > len(s.Spec.Destinations) {
+			errs = append(errs, fmt.Errorf("service %s: checks of %d real servers, and there are %d", s.Name, len(s.Own), len(s.Spec.Destinations)))
+		}
 		if n := len(s.RealServers); n != 0 && n != len(s.Spec.Destinations) {
 			errs = append(errs, fmt.Errorf("service %s: %d names for %d real servers", s.Name, n, len(s.Spec.Destinations)))
 		}

@@ -12,6 +12,7 @@
 package health
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -42,8 +43,7 @@ const (
 	DefaultQuorum    = 1
 )
 
-// Check is how every real server of a service is checked, with nothing left to
-// be defaulted.
+// Check is how real servers are checked, with nothing left to be defaulted.
 type Check struct {
 	Kind Kind `json:"kind"`
 	// Port to check; zero: the destination's.
@@ -85,6 +85,10 @@ type Service struct {
 	// Spec is the service with all its real servers up.
 	Spec  lb.Service `json:"spec"`
 	Check *Check     `json:"check,omitempty"` // nil: its real servers are always up
+	// Own are the checks of single real servers in Check's place, by index of
+	// Spec.Destinations; of several, all must succeed. A server without any,
+	// or beyond the list's end, has Check.
+	Own [][]Check `json:"own,omitempty"`
 	// Quorum is the least sum of weights of servers that are up with which the
 	// service works; once lost it is regained at Quorum plus Hysteresis, and
 	// once gained it is lost below Quorum less Hysteresis.
@@ -94,6 +98,25 @@ type Service struct {
 	// Target is the address at which clients see the service: the VIP, or
 	// the first that gets its firewall mark.
 	Target Target `json:"target,omitzero"`
+}
+
+// Checks are those of the real server at an index; none: it is always up.
+func (s *Service) Checks(i int) []*Check {
+	var out []*Check
+	if i < len(s.Own) {
+		for j := range s.Own[i] {
+			out = append(out, &s.Own[i][j])
+		}
+	}
+	if len(out) == 0 && s.Check != nil {
+		out = append(out, s.Check)
+	}
+	return out
+}
+
+// Watched tells whether any of its real servers is checked.
+func (s *Service) Watched() bool {
+	return s.Check != nil || slices.ContainsFunc(s.Own, func(own []Check) bool { return len(own) > 0 })
 }
 
 // Target is where clients see a service.

@@ -3,6 +3,7 @@ package health
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,14 +39,40 @@ type service struct {
 	quorum  bool
 }
 
-// server is one real server of a service.
+// server is one real server of a service. It is up if all its checks say so.
 type server struct {
-	dest    lb.Destination
+	dest   lb.Destination
+	checks []*verdict
+}
+
+// verdict is what one check says of a server, and what it is about to say.
+type verdict struct {
+	check   *Check
 	up      bool
 	count   int       // results in a row that speak against up
 	due     time.Time // of the next check
 	running uint64    // the check that is under way; 0: none
 	reason  string    // of the last failure
+}
+
+func (v *server) up() bool {
+	return !slices.ContainsFunc(v.checks, func(c *verdict) bool { return !c.up })
+}
+
+// inhibited tells whether it stays in the table with weight 0 when it is down.
+func (v *server) inhibited() bool {
+	return slices.ContainsFunc(v.checks, func(c *verdict) bool { return c.check.Inhibit })
+}
+
+// reason is why the last checks failed.
+func (v *server) reason() string {
+	var out []string
+	for _, c := range v.checks {
+		if c.reason != "" {
+			out = append(out, c.reason)
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 type serverID struct {
@@ -83,10 +110,10 @@ func (m *Monitor) reload(services []Service, now time.Time) []Event {
 	for _, given := range services {
 		s := &service{Service: given, quorum: true}
 		before := find(old, given.Name)
-		for _, d := range given.Spec.Destinations {
-			s.servers = append(s.servers, m.server(s, before, d, now))
+		for i, d := range given.Spec.Destinations {
+			s.servers = append(s.servers, m.server(given.Checks(i), before, d, now))
 		}
-		if before != nil && before.Check != nil && s.Check != nil {
+		if before != nil && before.Watched() && s.Watched() {
 			s.quorum = before.quorum
 		}
 		m.services = append(m.services, s)
@@ -104,28 +131,36 @@ func find(services []*service, name string) *service {
 	return services[i]
 }
 
-// server is a new server, or the one that was watched before.
-func (m *Monitor) server(s, before *service, d lb.Destination, now time.Time) *server {
-	if before != nil && before.Check != nil && s.Check != nil && before.Check.same(s.Check) {
+// server is a new server, or the one that was watched before. A check that it
+// has had goes on.
+func (m *Monitor) server(checks []*Check, before *service, d lb.Destination, now time.Time) *server {
+	v := &server{dest: d}
+	var had []*verdict
+	if before != nil {
 		for _, known := range before.servers {
 			if known.dest.DestKey == d.DestKey {
-				known.dest = d
-				return known
+				had = slices.Clone(known.checks)
 			}
 		}
 	}
-	fresh := &server{dest: d, up: true}
-	if s.Check != nil {
-		fresh.up = !s.Check.Alpha
-		fresh.due = now.Add(m.opts.Random(s.Check.WarmUp))
+	for _, c := range checks {
+		at := slices.IndexFunc(had, func(o *verdict) bool { return o.check.same(c) })
+		if at >= 0 {
+			had[at].check = c
+			v.checks = append(v.checks, had[at])
+			had = slices.Delete(had, at, at+1)
+			continue
+		}
+		v.checks = append(v.checks, &verdict{check: c, up: !c.Alpha, due: now.Add(m.opts.Random(c.WarmUp))})
 	}
-	return fresh
+	return v
 }
 
 // Probe is a check that is due.
 type Probe struct {
 	Service Service
 	Server  lb.Destination
+	Check   *Check // the one to do
 	// Address is what to connect to: the server's own address, or the VIP if
 	// there is a mark.
 	Address lb.DestKey
@@ -139,36 +174,37 @@ type Probe struct {
 }
 
 // Due are the checks that are to be started now. Each is under way until its
-// Result comes; a server is not checked twice at a time.
+// Result comes; no check of a server is done twice at a time.
 func (m *Monitor) Due(now time.Time) []Probe {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var due []Probe
 	for _, s := range m.services {
-		if s.Check == nil {
-			continue
-		}
 		for _, v := range s.servers {
-			if v.running != 0 || v.due.After(now) {
-				continue
+			for _, c := range v.checks {
+				if c.running != 0 || c.due.After(now) {
+					continue
+				}
+				m.probes++
+				c.running = m.probes
+				due = append(due, m.probe(s, v, c))
 			}
-			m.probes++
-			v.running = m.probes
-			due = append(due, m.probe(s, v))
 		}
 	}
 	return due
 }
 
-func (m *Monitor) probe(s *service, v *server) Probe {
-	p := Probe{Service: s.Service, Server: v.dest, Address: v.dest.DestKey, id: v.running}
-	p.Mark = m.marks[serverID{s.Name, v.dest.DestKey}]
+func (m *Monitor) probe(s *service, v *server, c *verdict) Probe {
+	p := Probe{Service: s.Service, Server: v.dest, Check: c.check, Address: v.dest.DestKey, id: c.running}
+	if c.check.Kind != Command {
+		p.Mark = m.marks[serverID{s.Name, v.dest.DestKey}]
+	}
 	if p.Mark != 0 {
 		p.Address = s.Target
 	}
 	switch {
-	case s.Check.Port != 0:
-		p.Address.Port = s.Check.Port
+	case c.check.Port != 0:
+		p.Address.Port = c.check.Port
 	case p.Address.Port == 0:
 		p.Address.Port = s.Target.Port
 	}
@@ -182,12 +218,11 @@ func (m *Monitor) Next() time.Time {
 	defer m.mu.Unlock()
 	var next time.Time
 	for _, s := range m.services {
-		if s.Check == nil {
-			continue
-		}
 		for _, v := range s.servers {
-			if v.running == 0 && (next.IsZero() || v.due.Before(next)) {
-				next = v.due
+			for _, c := range v.checks {
+				if c.running == 0 && (next.IsZero() || c.due.Before(next)) {
+					next = c.due
+				}
 			}
 		}
 	}
@@ -201,47 +236,59 @@ func (m *Monitor) Result(now time.Time, p Probe, failure error) []Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := find(m.services, p.Service.Name)
-	if s == nil || s.Check == nil {
+	if s == nil {
 		return nil
 	}
-	i := slices.IndexFunc(s.servers, func(v *server) bool { return v.running == p.id })
-	if i < 0 {
+	v, c := s.running(p.id)
+	if c == nil {
 		return nil
 	}
-	v := s.servers[i]
-	v.running = 0
-	if !v.result(now, s.Check, failure) {
+	was := v.up()
+	c.running = 0
+	c.result(now, failure)
+	if v.up() == was {
 		return nil
 	}
 	e := Event{Time: now, Service: s.Name, Server: v.dest.DestKey, Kind: Up}
-	if !v.up {
-		e.Kind, e.Reason = Down, v.reason
+	if was {
+		e.Kind, e.Reason = Down, c.reason
 	}
 	return append([]Event{e}, s.judge(now)...)
 }
 
-// result counts a result and tells whether it is a verdict that changes the server's state.
-func (v *server) result(now time.Time, c *Check, failure error) (changed bool) {
-	v.due = now.Add(c.Interval)
-	v.reason = ""
+// running finds the check that is under way by a number.
+func (s *service) running(id uint64) (*server, *verdict) {
+	for _, v := range s.servers {
+		for _, c := range v.checks {
+			if c.running == id {
+				return v, c
+			}
+		}
+	}
+	return nil, nil
+}
+
+// result counts a result, which may make a verdict.
+func (c *verdict) result(now time.Time, failure error) {
+	c.due = now.Add(c.check.Interval)
+	c.reason = ""
 	if failure != nil {
-		v.reason = failure.Error()
+		c.reason = failure.Error()
 	}
-	if (failure == nil) == v.up {
-		v.count = 0
-		return false
+	if (failure == nil) == c.up {
+		c.count = 0
+		return
 	}
-	v.count++
-	enough := c.Rise
-	if v.up {
-		enough = c.Fall
+	c.count++
+	enough := c.check.Rise
+	if c.up {
+		enough = c.check.Fall
 	}
-	if v.count < enough {
-		v.due = now.Add(c.DelayBeforeRetry)
-		return false
+	if c.count < enough {
+		c.due = now.Add(c.check.DelayBeforeRetry)
+		return
 	}
-	v.up, v.count = !v.up, 0
-	return true
+	c.up, c.count = !c.up, 0
 }
 
 // judge decides whether the service has its quorum, as keepalived does
@@ -249,7 +296,7 @@ func (v *server) result(now time.Time, c *Check, failure error) (changed bool) {
 // lost without any weight, or below the quorum less the hysteresis; one that is
 // not is gained at the quorum plus the hysteresis.
 func (s *service) judge(now time.Time) []Event {
-	if s.Check == nil {
+	if !s.Watched() {
 		return nil
 	}
 	sum := s.weight()
@@ -274,7 +321,7 @@ func (s *service) judge(now time.Time) []Event {
 func (s *service) weight() int {
 	sum := 0
 	for _, v := range s.servers {
-		if v.up {
+		if v.up() {
 			sum += int(v.dest.Weight)
 		}
 	}

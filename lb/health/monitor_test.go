@@ -308,3 +308,56 @@ func TestChecksAtTheVIP(t *testing.T) {
 		t.Errorf("after reload %v: the mark should stay", got)
 	}
 }
+
+// TestOwnChecks has checks of single servers: of several all must succeed, each
+// at its own pace, and nobody else's count.
+func TestOwnChecks(t *testing.T) {
+	tcp := check(nil)
+	s := web(tcp, 1, 1, 1)
+	slow := *check(func(c *health.Check) { c.Kind, c.Path, c.Interval, c.Inhibit = health.HTTP, "/", 30*time.Second, true })
+	s.Own = [][]health.Check{nil, {*tcp, slow}} // the third is beyond its end
+	m := health.NewMonitor([]health.Service{s}, start, health.Options{})
+	fail := func(now time.Time, which func(health.Probe) bool) (events []health.Event, done int) {
+		for _, p := range m.Due(now) {
+			var err error
+			if which(p) {
+				err = errors.New("refused")
+			}
+			events = append(events, m.Result(now, p, err)...)
+			done++
+		}
+		return events, done
+	}
+	second := func(p health.Probe) bool { return p.Server.DestKey == real(2) }
+	none := func(health.Probe) bool { return false }
+	for i, step := range []struct {
+		after  time.Duration
+		fails  func(health.Probe) bool
+		checks int
+		events string
+		table  string
+	}{
+		{0, none, 4, "", "1:1 2:1 3:1"},
+		{10 * time.Second, second, 3, "2 down", "1:1 2:0 3:1"}, // tcp: every 10 s; inhibited, as one of its checks has it
+		{30 * time.Second, second, 4, "", "1:1 2:0 3:1"},       // http as well
+		{40 * time.Second, none, 3, "", "1:1 2:0 3:1"},         // tcp alone is due, and well
+		{60 * time.Second, none, 4, "2 up", "1:1 2:1 3:1"},
+	} {
+		events, done := fail(start.Add(step.after), step.fails)
+		if kinds(events) != step.events || words(m) != step.table || done != step.checks {
+			t.Errorf("step %d: %d checks, events %q, table %q; want %d, %q, %q", i, done, kinds(events), words(m), step.checks, step.events, step.table)
+		}
+	}
+	// A reload keeps what is known of checks that stay.
+	fail(start.Add(70*time.Second), second)
+	s.Own[1] = []health.Check{slow, *tcp}
+	m.Reload([]health.Service{s}, start.Add(71*time.Second))
+	if got := words(m); got != "1:1 2:0 3:1" {
+		t.Errorf("after a reload the table is %q", got)
+	}
+	s.Own = nil
+	m.Reload([]health.Service{s}, start.Add(72*time.Second))
+	if got := words(m); got != "1:1 3:1" {
+		t.Errorf("after a reload without the server's own checks the table is %q", got)
+	}
+}

@@ -63,8 +63,8 @@ func (s *service) table() lb.Service {
 	for _, v := range s.servers {
 		d := v.dest
 		switch {
-		case v.up && !sorry:
-		case s.Check.Inhibit:
+		case v.up() && !sorry:
+		case v.inhibited():
 			d.Weight = 0
 		default:
 			continue
@@ -94,7 +94,7 @@ func (m *Monitor) assignMarks() {
 		for _, v := range s.servers {
 			id := serverID{s.Name, v.dest.DestKey}
 			switch mark := old[id]; {
-			case !s.seenAtVIP(v.dest):
+			case !s.seenAtVIP(v):
 			case mark != 0 && !m.used[mark]:
 				m.marks[id], m.used[mark] = mark, true
 			default:
@@ -122,8 +122,9 @@ func Carries(k lb.Key) bool { return k.FWMark&^0xffff == FirstMark }
 // seenAtVIP tells whether a server's check is to go to the VIP. A command does
 // what it likes. Through a tunnel of the other family there is no telling which
 // of the director's addresses the server can answer: it is asked at its own.
-func (s *service) seenAtVIP(d lb.Destination) bool {
-	return s.Check != nil && s.Check.Kind != Command && s.Target.Addr.IsValid() &&
+func (s *service) seenAtVIP(v *server) bool {
+	d := v.dest
+	return slices.ContainsFunc(v.checks, func(c *verdict) bool { return c.check.Kind != Command }) && s.Target.Addr.IsValid() &&
 		(d.Forward == lb.DR || d.Forward == lb.TUN) && d.Addr.Is4() == s.Target.Addr.Is4()
 }
 
@@ -149,11 +150,10 @@ func (m *Monitor) States() []ServerState {
 	defer m.mu.Unlock()
 	var out []ServerState
 	for _, s := range m.services {
-		if s.Check == nil {
-			continue
-		}
 		for _, v := range s.servers {
-			out = append(out, ServerState{Service: s.Name, Server: v.dest.DestKey, Up: v.up, Failure: v.reason})
+			if len(v.checks) > 0 {
+				out = append(out, ServerState{Service: s.Name, Server: v.dest.DestKey, Up: v.up(), Failure: v.reason()})
+			}
 		}
 	}
 	return out

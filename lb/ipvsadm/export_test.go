@@ -59,7 +59,13 @@ func TestExport(t *testing.T) {
 // TestKeepalivedChecks writes every kind of check, and has keepalived itself
 // read it, if there is one.
 func TestKeepalivedChecks(t *testing.T) {
-	const file = "../../topology/testdata/valid-directors.yaml"
+	keepalivedChecks(t, "valid-directors.yaml", "export-keepalived-checks.txt")
+	keepalivedChecks(t, "valid-checks.yaml", "export-keepalived-own-checks.txt")
+}
+
+func keepalivedChecks(t *testing.T, file, want string) {
+	t.Helper()
+	file = "../../topology/testdata/" + file
 	plan, _, err := topology.Open(file, "")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +88,7 @@ func TestKeepalivedChecks(t *testing.T) {
 	for _, l := range lost {
 		text += fmt.Sprintf("# lost: %s\n", l)
 	}
-	golden(t, "export-keepalived-checks.txt", []byte(text))
+	golden(t, want, []byte(text))
 	const program = "/usr/sbin/keepalived"
 	if _, err := os.Stat(program); err != nil {
 		t.Logf("keepalived itself was not asked: %v", err)

@@ -39,14 +39,14 @@ func (e *keepalivedExport) service(s *lb.Service) {
 	}
 	e.f("    lvs_method %s\n", keepalivedMethod(method))
 	h := known(e.opt.Health, s.Key)
-	if h != nil && h.Check == nil {
+	if h != nil && !h.Watched() {
 		h = nil
 	}
 	if h != nil {
 		e.checks(s, h)
 	}
 	for i := range s.Destinations {
-		e.server(s, &s.Destinations[i], h)
+		e.server(s, i, h)
 	}
 	e.f("}\n")
 }
@@ -79,7 +79,8 @@ func keepalivedMethod(f lb.Forward) string {
 	return "DR" // the director itself, too: the kernel finds out
 }
 
-func (e *keepalivedExport) server(s *lb.Service, d *lb.Destination, h *health.Service) {
+func (e *keepalivedExport) server(s *lb.Service, i int, h *health.Service) {
+	d := &s.Destinations[i]
 	e.f("    real_server %s %d {\n", formatAddr(d.Addr), d.Port)
 	weight := d.Weight
 	if weight > math.MaxUint16 {
@@ -99,7 +100,7 @@ func (e *keepalivedExport) server(s *lb.Service, d *lb.Destination, h *health.Se
 		e.f("        lthreshold %d\n", d.Lower)
 	}
 	if h != nil {
-		e.check(h, d)
+		e.serverChecks(s, h, i)
 	}
 	e.f("    }\n")
 }

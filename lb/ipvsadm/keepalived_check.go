@@ -12,7 +12,16 @@ import (
 
 // checks writes what a virtual_server block says of its checks as a whole.
 func (e *keepalivedExport) checks(s *lb.Service, h *health.Service) {
-	c := h.Check
+	if h.Check != nil {
+		e.general(s, h.Check)
+	}
+	e.f("    quorum %d\n", h.Quorum)
+	e.f("    hysteresis %d\n", h.Hysteresis)
+	e.sorry(h.Sorry)
+}
+
+// general writes what holds for every checker that says nothing else.
+func (e *keepalivedExport) general(s *lb.Service, c *health.Check) {
 	e.f("    delay_loop %s\n", timer(c.Interval))
 	e.f("    connect_timeout %s\n", timer(c.Timeout))
 	e.f("    delay_before_retry %s\n", timer(c.DelayBeforeRetry))
@@ -23,15 +32,21 @@ func (e *keepalivedExport) checks(s *lb.Service, h *health.Service) {
 	if c.Inhibit {
 		e.f("    inhibit_on_failure\n")
 	}
+	e.loseCheck(s, nil, c)
+}
+
+// loseCheck tells what keepalived has no word for.
+func (e *keepalivedExport) loseCheck(s *lb.Service, d *lb.Destination, c *health.Check) {
 	if c.Rise > 1 {
-		e.lose(s, nil, "rise %d: a server is up after one success", c.Rise)
+		e.lose(s, d, "rise %d: a server is up after one success", c.Rise)
 	}
 	if c.Kind == health.GRPC {
-		e.lose(s, nil, "the grpc check: every server counts as up")
+		e.lose(s, d, "the grpc check: every server counts as up")
 	}
-	e.f("    quorum %d\n", h.Quorum)
-	e.f("    hysteresis %d\n", h.Hysteresis)
-	if sorry := h.Sorry; sorry != nil {
+}
+
+func (e *keepalivedExport) sorry(sorry *health.Sorry) {
+	if sorry != nil {
 		e.f("    sorry_server %s %d\n", formatAddr(sorry.Addr), sorry.Port)
 		e.f("    sorry_server_lvs_method %s", keepalivedMethod(sorry.Forward))
 		if sorry.Forward == lb.TUN {
@@ -47,9 +62,30 @@ func (e *keepalivedExport) checks(s *lb.Service, h *health.Service) {
 // timer is a time span as keepalived reads it: seconds with a fraction.
 func timer(t time.Duration) string { return strconv.FormatFloat(t.Seconds(), 'f', -1, 64) }
 
-// check writes the checker of one real server.
-func (e *keepalivedExport) check(h *health.Service, d *lb.Destination) {
-	c := h.Check
+// serverChecks writes the checkers of one real server: the service's, or its own.
+func (e *keepalivedExport) serverChecks(s *lb.Service, h *health.Service, i int) {
+	own := i < len(h.Own) && len(h.Own[i]) > 0
+	d := &s.Destinations[i]
+	inhibit := false
+	for _, c := range h.Checks(i) {
+		if own {
+			e.loseCheck(s, d, c)
+		}
+		inhibit = inhibit || c.Inhibit
+	}
+	switch {
+	case own && inhibit:
+		e.f("        inhibit_on_failure\n")
+	case own && h.Check != nil && h.Check.Inhibit:
+		e.f("        inhibit_on_failure no\n")
+	}
+	for _, c := range h.Checks(i) {
+		e.check(h, d, c, own)
+	}
+}
+
+// check writes a checker; with what is the service's otherwise, if it is a server's own.
+func (e *keepalivedExport) check(h *health.Service, d *lb.Destination, c *health.Check, own bool) {
 	switch c.Kind {
 	case health.TCP:
 		e.f("        TCP_CHECK {\n")
@@ -71,6 +107,17 @@ func (e *keepalivedExport) check(h *health.Service, d *lb.Destination) {
 		return
 	}
 	e.f("            retry %d\n", c.Fall-1) // 0 is allowed here only
+	if own {
+		e.f("            delay_loop %s\n", timer(c.Interval))
+		e.f("            delay_before_retry %s\n", timer(c.DelayBeforeRetry))
+		e.f("            warmup %s\n", timer(c.WarmUp))
+		if c.Kind != health.Command {
+			e.f("            connect_timeout %s\n", timer(c.Timeout))
+		}
+		if c.Alpha {
+			e.f("            alpha\n")
+		}
+	}
 	port := c.Port
 	if port == 0 && d.Port == 0 {
 		port = h.Target.Port

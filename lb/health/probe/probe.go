@@ -37,7 +37,7 @@ type Prober struct {
 
 // Check does one check. Nil: the server works.
 func (p Prober) Check(ctx context.Context, what health.Probe) error {
-	c := what.Service.Check
+	c := what.Check
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("no verdict within %s", c.Timeout))
 	defer cancel()
 	err := p.check(ctx, c, what)

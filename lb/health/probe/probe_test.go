@@ -200,7 +200,7 @@ func TestChecks(t *testing.T) {
 				what.Timeout = 10 * time.Second
 			}
 			err := probe.Prober{}.Check(t.Context(), health.Probe{
-				Service: health.Service{Name: "web", Check: &what}, Server: lb.Destination{DestKey: c.at}, Address: c.at,
+				Service: health.Service{Name: "web"}, Check: &what, Server: lb.Destination{DestKey: c.at}, Address: c.at,
 			})
 			if c.want == "" && err != nil {
 				t.Error(err)
@@ -223,7 +223,7 @@ func TestCommandEndsWithItsChildren(t *testing.T) {
 		Kind: health.Command, Timeout: 300 * time.Millisecond,
 		Argv: []string{"sh", "-c", `sleep 1000 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, file},
 	}
-	err := probe.Prober{}.Check(t.Context(), health.Probe{Service: health.Service{Check: &what}})
+	err := probe.Prober{}.Check(t.Context(), health.Probe{Check: &what})
 	if err == nil || !strings.Contains(err.Error(), "no verdict within 300ms") {
 		t.Fatalf("got %v", err)
 	}
