@@ -185,7 +185,12 @@ func (n *Node) Director() (embedded.Client, error) {
 	if d == nil || d.Kind != topology.Embedded || !hasProcess(n.lab.plan, d) {
 		return embedded.Client{}, fmt.Errorf("node %s has no embedded director with a process: %w", n.Name(), os.ErrNotExist)
 	}
-	return embedded.Client{Socket: filepath.Join(directorDir(n.lab.dir, n.Name()), directorSocket)}, nil
+	return n.embedded(), nil
+}
+
+// embedded asks it whether or not it needs a process by the plan.
+func (n *Node) embedded() embedded.Client {
+	return embedded.Client{Socket: filepath.Join(directorDir(n.lab.dir, n.Name()), directorSocket)}
 }
 
 // vips are the virtual addresses of the services that a director carries, each once.

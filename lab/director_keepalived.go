@@ -31,18 +31,9 @@ func (b *builder) keepalivedSpec(d *topology.DirectorPlan, dir string, spec Exec
 	if err != nil {
 		return spec, err
 	}
-	config := b.beside(d.Config)
-	if config == "" {
-		config = filepath.Join(dir, keepalivedConfig)
-		text, err := b.keepalivedText(d.Node)
-		if err == nil {
-			err = writeFile(config, text)
-		}
-		if err != nil {
-			return spec, fmt.Errorf("write its configuration: %w", err)
-		}
-	} else if _, err := os.Stat(config); err != nil {
-		return spec, fmt.Errorf("read its configuration: %w", err)
+	config, err := b.keepalivedFile(d, dir)
+	if err != nil {
+		return spec, err
 	}
 	spec.Argv = []string{program, "--dont-fork", "--log-console", "--use-file", config, "--config-id", d.Node}
 	for _, f := range []struct{ flag, name string }{
@@ -56,6 +47,27 @@ func (b *builder) keepalivedSpec(d *topology.DirectorPlan, dir string, spec Exec
 		spec.Argv = append(spec.Argv, f.flag, path)
 	}
 	return spec, nil
+}
+
+// keepalivedFile is the configuration: the user's, or one made of the services
+// and written anew.
+func (b *builder) keepalivedFile(d *topology.DirectorPlan, dir string) (string, error) {
+	if d.Config != "" {
+		config := b.beside(d.Config)
+		if _, err := os.Stat(config); err != nil {
+			return "", fmt.Errorf("read its configuration: %w", err)
+		}
+		return config, nil
+	}
+	config := filepath.Join(dir, keepalivedConfig)
+	text, err := b.keepalivedText(d.Node)
+	if err == nil {
+		err = writeFile(config, text)
+	}
+	if err != nil {
+		return "", fmt.Errorf("write its configuration: %w", err)
+	}
+	return config, nil
 }
 
 // adminDirs are where administrators' programs are, whatever the PATH.

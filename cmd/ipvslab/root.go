@@ -49,7 +49,7 @@ user cannot do that, the same command runs in a guest kernel, without root.`,
 		"where to run: auto, host, uml, qemu, or the path of a kernel (also $"+choose.Env+")")
 	root.AddCommand(
 		newUp(a), newDown(a), newStatus(a), newExec(a), newShell(a), newRun(a),
-		newValidate(a), newPlan(a), newTest(a), newTutorial(a), newIpvsadm(a), newImport(a), newExport(a), newPredict(a), newReplay(a), newTraffic(a), newHandover(a), newFault(a), newEvents(a), newKernel(a), newVersion(a),
+		newValidate(a), newPlan(a), newTest(a), newTutorial(a), newIpvsadm(a), newImport(a), newExport(a), newPredict(a), newReplay(a), newTraffic(a), newHandover(a), newFault(a), newReload(a), newEvents(a), newKernel(a), newVersion(a),
 	)
 	a.completeFlags(root)
 	fixUsage(root)
