@@ -2,16 +2,14 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/unixhttp"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -49,11 +47,10 @@ func (a *agent) start(ctx context.Context, plan *topology.Plan, dir string) erro
 			}
 		}
 	}
-	listener, err := viaDir(dir, func(path string) (net.Listener, error) { return net.Listen("unix", path) })
+	listener, err := unixhttp.Listen(filepath.Join(dir, agentSocket))
 	if err != nil {
 		return fmt.Errorf("listen on the agent's socket: %w", err)
 	}
-	listener.(*net.UnixListener).SetUnlinkOnClose(false) // goes with the directory
 	a.server = &http.Server{Handler: a.handler()}
 	go func() { _ = a.server.Serve(listener) }() // ends with close; a failure to accept shows on the other side
 	return nil
@@ -70,37 +67,25 @@ func (a *agent) close() {
 	a.host.Close()
 }
 
-// viaDir calls fn with a short path to the agent's socket: a socket's address
-// holds 108 bytes (unix(7)), the path of a directory may be longer.
-func viaDir[T any](dir string, fn func(path string) (T, error)) (T, error) {
-	var zero T
-	d, err := os.Open(dir)
-	if err != nil {
-		return zero, err
-	}
-	defer d.Close()
-	return fn(filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), agentSocket))
-}
-
 // handler speaks JSON over HTTP. Responders are named by the query's node,
 // protocol and port.
 func (a *agent) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /responders", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, a.host.Counts(), nil)
+		unixhttp.Answer(w, a.host.Counts(), nil)
 	})
 	mux.HandleFunc("GET /accepted", func(w http.ResponseWriter, r *http.Request) {
 		since, err := strconv.ParseUint(r.FormValue("since"), 10, 64)
-		answer(w, a.host.Accepted(since), err)
+		unixhttp.Answer(w, a.host.Accepted(since), err)
 	})
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, nil, a.each(r, (*traffic.Responder).Stop))
+		unixhttp.Answer(w, nil, a.each(r, (*traffic.Responder).Stop))
 	})
 	mux.HandleFunc("POST /start", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, nil, a.each(r, (*traffic.Responder).Start))
+		unixhttp.Answer(w, nil, a.each(r, (*traffic.Responder).Start))
 	})
 	mux.HandleFunc("POST /quit", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, nil, a.host.Close())
+		unixhttp.Answer(w, nil, a.host.Close())
 	})
 	return mux
 }
@@ -121,13 +106,4 @@ func (a *agent) each(r *http.Request, do func(*traffic.Responder) error) error {
 		errs = append(errs, do(responder))
 	}
 	return errors.Join(errs...)
-}
-
-func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // a reader that is gone needs no answer
 }

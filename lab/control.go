@@ -2,17 +2,16 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/unixhttp"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 )
 
@@ -62,33 +61,13 @@ func quitAgent(ctx context.Context, st *state, dir string) {
 
 // ask sends one request to the agent, whichever process it is in.
 func (l *Lab) ask(ctx context.Context, method, path string, query url.Values, result any) error {
-	transport := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return viaDir(l.dir, func(path string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "unix", path)
-			})
-		},
-	}
-	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
-	if err != nil {
-		return fmt.Errorf("ask the agent of lab %s: %w", l.plan.Name, err)
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("ask the agent of lab %s (has it ended? its log is %s): %w", l.plan.Name, commandLog(l.dir, "agent"), err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status says enough
-		return fmt.Errorf("ask the agent of lab %s: %s", l.plan.Name, strings.TrimSpace(string(text)))
-	}
-	if result == nil {
+	err := unixhttp.Request{Method: method, Path: path, Query: query}.Ask(ctx, filepath.Join(l.dir, agentSocket), result)
+	var refusal unixhttp.Refusal
+	switch {
+	case err == nil:
 		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(result); err != nil {
+	case errors.As(err, &refusal):
 		return fmt.Errorf("ask the agent of lab %s: %w", l.plan.Name, err)
 	}
-	return nil
+	return fmt.Errorf("ask the agent of lab %s (has it ended? its log is %s): %w", l.plan.Name, commandLog(l.dir, "agent"), err)
 }

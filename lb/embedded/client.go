@@ -1,17 +1,15 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/ipvslab/ipvslab/internal/unixhttp"
 )
 
 // Client asks a running director on its control socket.
@@ -66,32 +64,8 @@ func (c Client) Reload(ctx context.Context, cfg Config) error {
 }
 
 func (c Client) ask(ctx context.Context, method, path string, query url.Values, body []byte, result any) error {
-	transport := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return viaDir(c.Socket, func(short string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "unix", short)
-			})
-		},
-	}
-	u := url.URL{Scheme: "http", Host: "director", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ask the director at %s: %w", c.Socket, err)
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("ask the director at %s: %w", c.Socket, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status says enough
-		return fmt.Errorf("ask the director at %s: %s", c.Socket, strings.TrimSpace(string(text)))
-	}
-	if result == nil {
-		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(result); err != nil {
+	r := unixhttp.Request{Method: method, Path: path, Query: query, Body: body}
+	if err := r.Ask(ctx, c.Socket, result); err != nil {
 		return fmt.Errorf("ask the director at %s: %w", c.Socket, err)
 	}
 	return nil

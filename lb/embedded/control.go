@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/unixhttp"
 	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/vrrp"
 	"github.com/ipvslab/ipvslab/lb/vrrp/wire"
@@ -49,11 +48,10 @@ func (d *director) listen(path string) (io.Closer, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("clear control socket: %w", err)
 	}
-	listener, err := viaDir(path, func(short string) (net.Listener, error) { return net.Listen("unix", short) })
+	listener, err := unixhttp.Listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on control socket: %w", err)
 	}
-	listener.(*net.UnixListener).SetUnlinkOnClose(false) // its name was the short one
 	server := &http.Server{Handler: d.handler()}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	return closer(func() error { return errors.Join(server.Close(), os.Remove(path)) }), nil
@@ -63,24 +61,12 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// viaDir calls fn with a short name for the socket at path: a socket's address
-// holds 108 bytes (unix(7)).
-func viaDir[T any](path string, fn func(short string) (T, error)) (T, error) {
-	var zero T
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return zero, err
-	}
-	defer dir.Close()
-	return fn(filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), filepath.Base(path)))
-}
-
 func (d *director) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.status(), nil) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { unixhttp.Answer(w, d.status(), nil) })
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
 		events, err := d.events(r)
-		answer(w, events, err)
+		unixhttp.Answer(w, events, err)
 	})
 	mux.HandleFunc("POST /config", func(w http.ResponseWriter, r *http.Request) {
 		var cfg Config
@@ -90,7 +76,7 @@ func (d *director) handler() http.Handler {
 		if err == nil {
 			err = d.reload(context.WithoutCancel(r.Context()), cfg) // not to be left half done
 		}
-		answer(w, nil, err)
+		unixhttp.Answer(w, nil, err)
 	})
 	return mux
 }
@@ -139,13 +125,4 @@ func settled(g wire.Status) bool {
 		heard = heard || r.PeerPriority != vrrp.Resign
 	}
 	return g.State == vrrp.Active.String() || g.State == vrrp.Backup.String() && heard
-}
-
-func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // whoever asked may be gone
 }
