@@ -44,7 +44,8 @@ func defects() []defect {
 		// Comparing tables is not enough: the picks must give it away too.
 		table[i].fails = []string{"one by one"}
 	}
-	return slices.Concat(table, natDefects(), drDefects(), tunDefects(), witnessDefects(), takeoverDefects(), checkDefects())
+	return slices.Concat(table, natDefects(), drDefects(), tunDefects(), witnessDefects(), takeoverDefects(),
+		checkDefects(), memoryDefects(), strayDefects(), meddlers())
 }
 
 // tableDefects are what a director's table can have wrong.

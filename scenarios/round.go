@@ -137,15 +137,29 @@ func (r *round) awaitInactive(ctx context.Context) error {
 	return err
 }
 
+// readEntries reads the director's connection entries. The kernel tells them
+// piece by piece, finding its place by counting all namespaces' entries
+// (ip_vs_conn.c, ip_vs_conn_array): when some go meanwhile, as another lab's do,
+// others are left out. So it is asked again for those that must be there.
 func (r *round) readEntries(ctx context.Context) {
-	found, err := r.service.entries(ctx)
-	must(err)
 	r.entries = map[netip.AddrPort]lb.Conn{}
-	for _, e := range found {
-		if !e.Template() {
-			r.entries[e.Client] = e
+	for range 3 {
+		found, err := r.service.entries(ctx)
+		must(err)
+		for _, e := range found {
+			if !e.Template() {
+				r.entries[e.Client] = e
+			}
+		}
+		if r.Spec.Flags&lb.OnePacket != 0 || !slices.ContainsFunc(r.conns, r.lacksEntry) {
+			return
 		}
 	}
+}
+
+func (r *round) lacksEntry(c traffic.Connection) bool {
+	_, ok := r.entries[c.Source]
+	return !ok && c.Outcome == traffic.Answered
 }
 
 // observed names who got each connection: the director's entry says so, or

@@ -205,6 +205,9 @@ func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
 	why := "role realserver: tun for service " + d.svc.Name
 	want := tunnelFor(d, vip)
 	itf := findTunnel(n.Node, want)
+	if itf == nil {
+		itf = p.takeGUE(n, d, want)
+	}
 	if itf == nil && p.checksumsDiffer(n, d, want) {
 		return
 	}
@@ -228,6 +231,26 @@ func (p *planner) fillTunnel(n *node, d *destination, vip netip.Addr) {
 	itf.Addresses = append(itf.Addresses, vipAddress(vip, why))
 }
 
+// takeGUE makes the lab's own plain IPv6 tunnel with the same end one for GUE
+// too: the kernel tells IPv6 tunnels by their ends alone (net/ipv6/ip6_tunnel.c,
+// ip6_tnl_locate), so there can be no second one.
+func (p *planner) takeGUE(n *node, d *destination, want Interface) *Interface {
+	if want.Kind != GUEIface || want.Inside != IP6Iface {
+		return nil
+	}
+	plain := want
+	plain.Kind, plain.Inside, plain.Port = IP6Iface, "", 0
+	itf := findTunnel(n.Node, plain)
+	if itf == nil || itf.Kind != IP6Iface || itf.Origin == "" {
+		return nil
+	}
+	itf.Kind, itf.Inside, itf.Port = want.Kind, want.Inside, want.Port
+	if carrier := onLink(n.Node, d.Addr); carrier != nil {
+		itf.MTU = min(itf.MTU, carrier.MTU-overhead(d))
+	}
+	return itf
+}
+
 // checksumsDiffer refuses a second GRE tunnel with the same ends: the kernel
 // tells them by ends and key alone, and IPVS has no key (net/ipv4/ip_tunnel.c,
 // ip_tunnel_find).
@@ -248,6 +271,10 @@ func findTunnel(n *Node, want Interface) *Interface {
 		itf := &n.Interfaces[i]
 		anyEnd := !itf.Local.IsValid() || itf.Local == want.Local
 		if itf.Kind == want.Kind && itf.Port == want.Port && itf.Inside == want.Inside && itf.Checksum == want.Checksum && anyEnd {
+			return itf
+		}
+		// What GUE carried comes to its IPv6 tunnel like what came without (see takeGUE).
+		if want.Kind == IP6Iface && itf.Kind == GUEIface && itf.Inside == IP6Iface && itf.Local == want.Local {
 			return itf
 		}
 	}
