@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipvslab/ipvslab/internal/guest/image"
 	"github.com/ipvslab/ipvslab/internal/guest/machine"
 	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
 )
@@ -23,6 +25,7 @@ type attempt struct {
 	process *sandbox.Process
 	line    *os.File
 	console machine.Tail
+	modules string // the directory of the kernel's; empty: none were found
 }
 
 // waitHello waits for the guest's first byte, until ctx ends or QEMU does.
@@ -40,6 +43,19 @@ func (a *attempt) waitHello(ctx context.Context) error {
 		return fmt.Errorf("the guest's first byte is %q, which is not from its init", b[0])
 	}
 	return nil
+}
+
+// explain finds the reason for a failed boot in what the init printed.
+func (a *attempt) explain(err error) error {
+	console := a.console.String()
+	if !strings.Contains(console, noShare) && !strings.Contains(console, noPort) {
+		return err
+	}
+	where := "nor is it among its modules in " + a.modules
+	if a.modules == "" {
+		where = "and its modules were not found beside it; name their directory (as /lib/modules/RELEASE) in " + image.ModulesEnv
+	}
+	return fmt.Errorf("the kernel has no virtio console or no 9p over virtio built in, by which a guest reaches its host, %s (%w)", where, err)
 }
 
 // kill ends the process, and its children, and waits.
@@ -85,7 +101,7 @@ func (h *host) watch() {
 	}
 	if err != nil {
 		h.current.kill() // before anyone reads: it closes the line
-		h.setErr(err)
+		h.setErr(h.current.explain(err))
 		close(h.ready)
 		return
 	}

@@ -124,3 +124,24 @@ func TestKillWhileBooting(t *testing.T) {
 		t.Errorf("Err after Kill: %v, want none", h.Err())
 	}
 }
+
+// A kernel without its modules can't reach the host; the error says what to do.
+func TestKernelWithoutModulesIsExplained(t *testing.T) {
+	start := fakeGuest(t, t.TempDir(), `echo "ipvslab: guest: enter host's tree: `+noShare+`no such device"`)
+	for modules, want := range map[string]string{"": "IPVSLAB_KERNEL_MODULES", "/mine": "its modules in /mine"} {
+		h, err := newHost(func() (*attempt, error) {
+			a, err := start()
+			if err == nil {
+				a.modules = modules
+			}
+			return a, err
+		}, ample())
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-h.Done()
+		if err := h.Err(); err == nil || !strings.Contains(err.Error(), "9p over virtio") || !strings.Contains(err.Error(), want) {
+			t.Errorf("modules %q: %v, want it to name 9p and %q", modules, err, want)
+		}
+	}
+}

@@ -31,6 +31,13 @@ const (
 	writableOptions = shareOptions + "mmap"
 )
 
+// How the messages begin by which the host knows a kernel that lacks something
+// (see attempt.explain).
+const (
+	noShare = "mount host's tree: "
+	noPort  = "no virtio port"
+)
+
 // Root loads the modules of the initramfs, mounts the host's tree and makes it
 // the root, with the kernel's file systems moved over.
 func (Inside) Root() error {
@@ -42,7 +49,7 @@ func (Inside) Root() error {
 		return err
 	}
 	if err := unix.Mount(rootTag, "/root", "9p", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, rootOptions); err != nil {
-		return fmt.Errorf("mount host's tree: %w", err)
+		return fmt.Errorf(noShare+"%w", err)
 	}
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
 		if err := unix.Mount(dir, "/root"+dir, "", unix.MS_MOVE, ""); err != nil {
@@ -101,7 +108,7 @@ func findPort() (string, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return "", fmt.Errorf("no virtio port %q within %v", portName, portWait)
+			return "", fmt.Errorf(noPort+" %q within %v", portName, portWait)
 		}
 		<-time.After(time.Millisecond)
 	}

@@ -122,7 +122,7 @@ func (l Launcher) start(b parts, spec machine.Spec) (*attempt, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	a := &attempt{line: ours}
+	a := &attempt{line: ours, modules: spec.ModulesDir}
 	needed := []string{l.Emulator.Path, b.kernel, b.initramfs}
 	if spec.ModulesDir != "" {
 		needed = append(needed, spec.ModulesDir)
