@@ -155,6 +155,7 @@ type Group struct {
 	adver    time.Time // Active: the next advertisement
 	announce announcing
 	excused  bool      // Backup: it has waited for being late
+	owes     bool      // Backup: see Leftovers
 	preempt  time.Time // Backup: from when on a lower priority is not respected; zero: not yet decided
 	rivals   map[netip.Addr]bool
 	actions  []Action
@@ -195,6 +196,12 @@ func (g *Group) Startup(now time.Time) []Action {
 	g.started = true
 	return g.begin(now, g.cfg.StartActive, "started")
 }
+
+// Leftovers says that addresses have been taken off that an earlier life had
+// left. Neighbours may have come here for them, which an Active router of
+// greater priority does not know: when it is heard, it is told as by one that
+// gives way.
+func (g *Group) Leftovers() { g.owes = g.state == Backup }
 
 // begin leaves Initialize if all links are up.
 func (g *Group) begin(now time.Time, active bool, why string) []Action {
@@ -343,7 +350,7 @@ func (g *Group) allDown() time.Time {
 // become is the transition to Active: the steps (105) to (150) and (230) to
 // (275) of section 6.4.
 func (g *Group) become(now time.Time, why string) {
-	g.rivals = map[netip.Addr]bool{}
+	g.rivals, g.owes = map[netip.Addr]bool{}, false
 	g.advertise(now)
 	g.do(Action{Do: Take})
 	g.announceAll(Repeat)

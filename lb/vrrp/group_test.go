@@ -72,7 +72,12 @@ type step struct {
 
 func startup(g *Group, now time.Time) []Action  { return g.Startup(now) }
 func shutdown(g *Group, now time.Time) []Action { return g.Shutdown(now) }
-func tick(g *Group, now time.Time) []Action     { return g.Tick(now) }
+func leftovers(g *Group, _ time.Time) []Action {
+	g.Leftovers()
+	return nil
+}
+
+func tick(g *Group, now time.Time) []Action { return g.Tick(now) }
 
 func linkDown(router int) func(*Group, time.Time) []Action {
 	return func(g *Group, now time.Time) []Action { return g.LinkDown(now, router) }
@@ -231,6 +236,14 @@ func TestRFC9568(t *testing.T) {
 			{2 * time.Hour, tick, "send0:200 take announce0 backup>active", 2*time.Hour + time.Second},
 			{3 * time.Hour, tick, "send0:200 announce0", 3*time.Hour + time.Second},
 			{3*time.Hour + time.Second, hear(low, 100), "send0:200 announce0 notice0", 3*time.Hour + time.Second},
+		}},
+		{"addresses were left from an earlier life: the active router is told, once", nil, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{0, leftovers, "", down},
+			{1 * time.Second, hear(low, 50), "", down},
+			{1 * time.Second, hear(high, 100), "", time.Second + down},
+			{2 * time.Second, hear(low, 101), "send0:100", 2*time.Second + down},
+			{3 * time.Second, hear(low, 101), "", 3*time.Second + down},
 		}},
 		{"announced again for no reason", func(c *Config) { c.Refresh = 3 * time.Second }, 1, []step{
 			{0, startup, "initialize>backup", down},

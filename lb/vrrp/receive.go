@@ -58,6 +58,10 @@ func (g *Group) receiveBackup(now time.Time, router int, a Advert) {
 		g.preempt = time.Time{}
 		g.learn(m, a)
 		g.restart(now, router)
+		if g.owes && a.Priority > g.cfg.Priority {
+			g.owes = false
+			g.do(Action{Do: Send, Router: router, Priority: g.cfg.Priority})
+		}
 	case g.cfg.NoPreempt || g.patient(now):
 		g.learn(m, a)
 		g.restart(now, router)

@@ -243,6 +243,7 @@ func (s *Speaker) begin(now time.Time) {
 			continue
 		}
 		if n, err := s.give(g); n > 0 || err != nil {
+			g.fsm.Leftovers()
 			s.report(Report{Time: now, Group: g.Name, Text: fmt.Sprintf("%d addresses taken off that were left from before", n), Err: err})
 		}
 	}
