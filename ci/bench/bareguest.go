@@ -14,7 +14,7 @@ import (
 )
 
 // bootBare boots user-mode Linux with an init that ends it, as directly as can
-// be, with the command line that package uml uses.
+// be, with the command line that package uml uses, but for the speed of its delay loop.
 func bootBare(ctx context.Context, kernel, initPath, dir string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, kernel,
 		"mem=512M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init="+initPath,

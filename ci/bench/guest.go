@@ -20,8 +20,9 @@ const (
 func guestStart(o options) figure {
 	return figure{
 		title: "From exec to a working lab in a guest",
-		about: "The bare guest is the same user-mode Linux kernel with the same command line, run directly, without any\n" +
-			"confinement; its init powers off with its first instruction. `run` brings the article's lab up with IPVS and\n" +
+		about: "The bare guest is the same user-mode Linux kernel, run directly, without any confinement; its init powers off with\n" +
+			"its first instruction. It has the same command line, but measures its delay loop, as kernels do, which ipvslab's is told;\n" +
+			"and its memory is in small pages. `run` brings the article's lab up with IPVS and\n" +
 			"responders, runs true(1) and takes the lab down.",
 		measure: func(ctx context.Context) (findings, error) { return measureGuest(ctx, o) },
 		wanted: []comparison{
