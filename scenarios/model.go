@@ -49,6 +49,14 @@ func (s *service) model(have lb.Service) *oracle.Model {
 	return m
 }
 
+// modelIfAny is nil where nobody can predict the picks.
+func (s *service) modelIfAny(have lb.Service) *oracle.Model {
+	if !s.predictable() {
+		return nil
+	}
+	return s.model(have)
+}
+
 // inOrder sorts planned destinations as those that the kernel has; what it
 // doesn't have comes last.
 func inOrder(planned, have []lb.Destination) []lb.Destination {

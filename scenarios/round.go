@@ -59,10 +59,7 @@ func gcd(a, b int) int {
 // begin sets the service up afresh and readies a client.
 func (s *service) begin(ctx context.Context, held bool) *round {
 	r := &round{service: s, held: held}
-	have := s.reset(ctx)
-	if s.predictable() {
-		r.model = s.model(have)
-	}
+	r.model = s.modelIfAny(s.reset(ctx))
 	r.since = s.st.mark(ctx)
 	r.liveBefore = s.live(ctx)
 	spec := traffic.Spec{Protocol: s.protocol, To: s.to, Timeout: s.st.visitTimeout(), Hold: held, ConnectOnly: s.anonymous}
