@@ -41,6 +41,9 @@ type conn struct {
 	ctx    context.Context // of the call that holds the table
 }
 
+// tap, if a test has set it, sees all that goes to the kernel.
+var tap func(messages []byte)
+
 // bound limits everything until done is called to the life of ctx. A deadline
 // set once costs less than a context handed to each send and receive.
 func (c *conn) bound(ctx context.Context) (done func()) {
@@ -222,6 +225,9 @@ func (c *conn) send(reqs ...*nl.NetlinkRequest) error {
 		c.seq++
 		r.Seq = c.seq
 		b = append(b, r.Serialize()...)
+	}
+	if tap != nil {
+		tap(b)
 	}
 	var err error
 	if len(reqs) == 1 && reqs[0].Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP { // short; writes may take their time

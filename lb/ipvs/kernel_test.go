@@ -300,3 +300,42 @@ func TestControllerInTheKernel(t *testing.T) {
 		}
 	}
 }
+
+// TestOneWeightIsOneMessage changes one weight among 10,000 destinations in the
+// kernel and sees what goes to it: one write, and that one service read back.
+func TestOneWeightIsOneMessage(t *testing.T) {
+	table := open(t)
+	c := lb.NewController(table, lb.ControllerOptions{})
+	desired := thousand()
+	if _, err := c.Reconcile(t.Context(), desired); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"set-dest", "get-service", "get-dest dump"} // of one service's ten destinations
+	tapped := func(what string, fn func() (lb.Report, error)) {
+		t.Helper()
+		var sent []string
+		stop := ipvs.Tap(func(request string) { sent = append(sent, request) })
+		report, err := fn()
+		stop()
+		if err != nil || len(report.Done) != 1 {
+			t.Fatalf("%s: %d changes, %v", what, len(report.Done), err)
+		}
+		if d := cmp.Diff(want, sent); d != "" {
+			t.Errorf("%s sends (-want +sent):\n%s", what, d)
+		}
+	}
+	s := &desired[500]
+	tapped("SetWeight", func() (lb.Report, error) {
+		return c.SetWeight(t.Context(), s.Key, s.Destinations[3].DestKey, 7)
+	})
+	s.Destinations[3].Weight = 7
+	s.Destinations[4].Weight = 9
+	tapped("Update", func() (lb.Report, error) { return c.Update(t.Context(), desired) })
+	got, err := table.Get(t.Context(), s.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := lb.Differences([]lb.Service{got}, []lb.Service{*s}, lb.DiffOptions{}); len(left) > 0 {
+		t.Error(left)
+	}
+}
