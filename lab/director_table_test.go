@@ -336,3 +336,23 @@ func parseTable(text string) seen {
 	}
 	return s
 }
+
+// TestControllersAreDocumented holds the documentation's controllers against those of the examples.
+func TestControllersAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile(directorsDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"controller.sh", "controller/main.go"} {
+		text, err := os.ReadFile("../examples/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(text, []byte("func run(")); at > 0 {
+			text = text[at:]
+		}
+		if !bytes.Contains(doc, text) {
+			t.Errorf("%s does not show examples/%s as it is", directorsDoc, file)
+		}
+	}
+}
