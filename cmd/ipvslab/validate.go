@@ -16,7 +16,7 @@ func newValidate(a *app) *cobra.Command {
 		Use:               "validate FILE...",
 		Short:             "Check topology files: every mistake and every surprise, with its place",
 		SuggestFor:        []string{"check", "lint"},
-		Long:              "Validate checks topology files; - is standard input. The exit status is 0 if there are at most warnings, else 2.",
+		Long:              "Validate tells every mistake in topology files, and every surprise, with its place;\n- is standard input. The exit status is 0 if there are at most warnings, else 2.",
 		Example:           "  ipvslab validate examples/*.yaml\n  generate-lab | ipvslab validate -",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeFiles,

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -69,12 +71,20 @@ func (t *teller) result(text string) {
 func (t *teller) end() {
 	t.silent = false
 	t.print("\n" + t.paint(bold, "The lab stays up. To play on:"))
-	name := t.lab.Name()
-	t.print("  bin/ipvslab shell " + name + "/" + t.cast.client + "            a shell in the client; try curl http://" + t.cast.vip.String() + "/")
-	t.print("  bin/ipvslab shell " + name + "/" + t.cast.master + "            a shell in the director")
-	t.print("  bin/ipvslab status " + name + "                  what is there")
-	t.print("  bin/ipvslab down " + name + "                    the end")
-	t.print("  make lab STEP=" + fmt.Sprint(len(steps)) + "                          again, from a step on")
+	// In a checkout it is `make lab` that plays the story, elsewhere the command.
+	name, program, again := t.lab.Name(), "ipvslab", fmt.Sprintf("ipvslab tutorial --step %d %s", len(steps), filepath.Base(t.lab.Plan().Source))
+	if _, err := os.Stat("bin/ipvslab"); err == nil {
+		program, again = "bin/ipvslab", fmt.Sprintf("make lab STEP=%d", len(steps))
+	}
+	for _, hint := range [][2]string{
+		{program + " shell " + name + "/" + t.cast.client, "a shell in the client; try curl http://" + t.cast.vip.String() + "/"},
+		{program + " shell " + name + "/" + t.cast.master, "a shell in the director"},
+		{program + " status " + name, "what is there"},
+		{program + " down " + name, "the end"},
+		{again, "again, from a step on"},
+	} {
+		t.print(fmt.Sprintf("  %-42s  %s", hint[0], hint[1]))
+	}
 }
 
 // ipvsadm carries a command line out on the master's table and shows it with
