@@ -98,7 +98,7 @@ func ways() []way {
 			},
 			long: true,
 		},
-		{name: "equal priorities", theirs: func(g *Group) { g.Priority = 150 }, play: splitAndHealed},
+		{name: "equal priorities", theirs: func(g *Group) { g.Priority = 150 }, play: splitAndHealed, long: true},
 		{name: "two owners", ours: func(g *Group) { g.Priority = 255 }, theirs: func(g *Group) { g.Priority = 255; g.StartActive = true }, play: func(_ *testing.T, n *network, _ *speaker, _ *contestant) {
 			n.awaitAll(2)
 			n.isolate(false)
@@ -155,7 +155,7 @@ func TestWaysOfKeepalived(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(w.name, func(t *testing.T) {
 			if w.long && testing.Short() {
-				t.Skip("the short form has a few ways only")
+				t.Skip("the short form has one way only")
 			}
 			t.Parallel()
 			n := newNetwork(t)
