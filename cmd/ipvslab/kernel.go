@@ -50,7 +50,7 @@ func newKernelFetch(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fetch",
 		Short: "Fetch a guest kernel's packages into the cache, without root",
-		Long: `Fetch gets a guest kernel's packages from the distribution's mirrors, checked by
+		Long: `Fetch gets a guest kernel's packages, without root, from the distribution's mirrors, checked by
 its package manager, into ~/.cache/ipvslab (or $XDG_CACHE_HOME/ipvslab). Other
 commands do so by themselves when they need one. A machine without network takes
 a copy of that directory from one of the same architecture.`,
