@@ -165,7 +165,7 @@ func atPath(w Want) (Kernel, error) {
 	}
 	k, err := identify(path)
 	if err != nil {
-		return Kernel{}, fmt.Errorf("%w; give a linux.uml, a vmlinux or a bzImage", err)
+		return Kernel{}, fmt.Errorf("%w; give a linux.uml, a vmlinux or a bzImage, for arm64 an Image", err)
 	}
 	if w.Launcher != "" && k.Launcher != w.Launcher {
 		return Kernel{}, fmt.Errorf("identify kernel %s: it is for %s, not for %s", path, k.Launcher, w.Launcher)
