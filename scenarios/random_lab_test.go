@@ -168,7 +168,9 @@ func (s *sketch) service(d, i int) {
 	if flags, ok := map[string]string{"sh": "sh-fallback, sh-port", "mh": "mh-fallback, mh-port"}[scheduler]; ok && s.IntN(2) == 0 {
 		s.line("    flags: [%s]", flags)
 	}
-	if bounded := s.destinations(d, servers, forwarding, v6, marked); !bounded {
+	bounded, drained := s.destinations(d, servers, forwarding, v6, marked)
+	hashed := scheduler == "dh" || scheduler == "sh" // which may lead to one that is drained
+	if !bounded && !(hashed && drained) {
 		s.scenario(name, protocol, v6)
 	}
 }
@@ -194,7 +196,7 @@ func (s *sketch) realServers(protocol string) (servers []int, forwarding string)
 	return servers, forwarding
 }
 
-func (s *sketch) destinations(d int, servers []int, forwarding string, v6, marked bool) (bounded bool) {
+func (s *sketch) destinations(d int, servers []int, forwarding string, v6, marked bool) (bounded, drained bool) {
 	s.line("    realServers:")
 	heavy, unit := pick(s.Rand, servers...), pick(s.Rand, 1, 1, 100)
 	translate := forwarding == "nat" && !marked && s.IntN(3) == 0 && s.kind == "nat"
@@ -203,6 +205,7 @@ func (s *sketch) destinations(d int, servers []int, forwarding string, v6, marke
 		if i == heavy {
 			weight = 1 + s.IntN(9)
 		}
+		drained = drained || weight == 0
 		details := fmt.Sprintf("weight: %d", weight*unit)
 		switch {
 		case forwarding == "tun":
@@ -226,7 +229,7 @@ func (s *sketch) destinations(d int, servers []int, forwarding string, v6, marke
 		}
 		s.line("      %s: {%s}", s.server(d, i), details)
 	}
-	return bounded
+	return bounded, drained
 }
 
 // scenario expects of a service's connections that they go where they must,

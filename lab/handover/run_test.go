@@ -17,6 +17,7 @@ import (
 func TestServerGoesAndComesBack(t *testing.T) {
 	for _, protocol := range []string{traffic.TCP, traffic.HTTP, traffic.UDP} {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
 			pair := vethpair.New(t)
 			host := traffic.NewHost(traffic.HostOptions{})
 			t.Cleanup(func() { host.Close() })
@@ -26,9 +27,9 @@ func TestServerGoesAndComesBack(t *testing.T) {
 			}
 			res, err := handover.Run(t.Context(), traffic.Enter(pair.Client), handover.Spec{
 				To: netip.AddrPortFrom(vethpair.ServerV4, 80), Protocol: protocol,
-				Streams: 3, Every: 5 * time.Millisecond, Rate: 100, Duration: 700 * time.Millisecond, Timeout: 300 * time.Millisecond,
+				Streams: 3, Every: 5 * time.Millisecond, Rate: 100, Duration: 1600 * time.Millisecond, Timeout: 300 * time.Millisecond,
 				Events: []handover.Event{
-					{At: 400 * time.Millisecond, Name: "start", Do: func(context.Context) error { return server.Start() }},
+					{At: 1200 * time.Millisecond, Name: "start", Do: func(context.Context) error { return server.Start() }},
 					{At: 200 * time.Millisecond, Name: "stop", Do: func(context.Context) error { return server.Stop() }},
 				},
 			})
@@ -40,17 +41,22 @@ func TestServerGoesAndComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Log("\n" + text.String())
-			if down := res.Marks[1].At - res.Marks[0].At - res.Marks[0].Took; res.Gap.Length < down {
-				t.Errorf("nobody was served for %v, but the gap is %v", down, res.Gap)
+			// Its length says how late the last answer was read, too.
+			if back := res.Marks[1].At; res.Gap.From > back || res.Gap.To < back {
+				t.Errorf("nobody was served until %v, but the longest gap is %v", back, res.Gap)
 			}
-			if n := res.New; n.Identities["me"] != n.Answered || n.Answered == 0 || n.Opened > 70 {
+			if n := res.New; n.Identities["me"] != n.Answered || n.Answered == 0 || n.Opened > 160 {
 				t.Errorf("new: %+v", n)
 			}
 			if n := res.New; protocol != traffic.UDP && n.Refused == 0 {
 				t.Errorf("nobody was refused: %+v", n)
 			}
 			s := res.Streams
-			if broken := protocol != traffic.UDP; s.Opened != 3 || (s.Broken == 3) != broken || (s.Continued == 3) == broken || s.Lost == 0 {
+			if s.Opened != 3 || s.Lost == 0 || protocol != traffic.UDP && (s.Broken != 3 || s.Continued != 0) {
+				t.Errorf("streams: %+v", s)
+			}
+			// Nothing breaks datagrams, but on a busy machine the last ones may not be answered in time.
+			if protocol == traffic.UDP && (s.Broken+s.Continued != 3 || s.Ends["silent"] != s.Broken) {
 				t.Errorf("streams: %+v", s)
 			}
 			if res.Lost != res.New.Lost()+s.Lost {
