@@ -10,9 +10,9 @@ import (
 	"github.com/ipvslab/ipvslab/topology"
 )
 
-// otherDirectors are examples once more, with each kind of director that is no
-// program of the user's: one word in the file is another. All examples have
-// their turn in the long form.
+// otherDirectors are examples once more, with other kinds of director: one word
+// in the file is another. All examples have their turn in the long form, one
+// with a program of the user's.
 func otherDirectors(t *testing.T) []scenarios.Target {
 	t.Helper()
 	kinds := []string{"ipvsadm"}
@@ -31,6 +31,10 @@ func otherDirectors(t *testing.T) []scenarios.Target {
 			}
 			targets = append(targets, scenarios.Target{Plan: withDirector(t, "../examples/"+file+".yaml", kind, file+"-"+kind)})
 		}
+	}
+	if !testing.Short() {
+		const command = "{kind: command, argv: [sh, -c, 'ipvsadm-restore <$IPVSLAB_RULES && exec sleep 10000']}"
+		targets = append(targets, scenarios.Target{Plan: withDirector(t, "../examples/three-directors.yaml", command, "three-directors-command")})
 	}
 	return targets
 }
@@ -63,7 +67,7 @@ func withDirector(t *testing.T, path, kind, name string) *topology.Plan {
 		t.Fatal(err)
 	}
 	plan, problems := file.Plan(topology.Options{Name: name})
-	if plan == nil || plan.DirectorOf(plan.Services[0].Directors[0]).Kind != topology.DirectorKind(kind) {
+	if plan == nil || !strings.Contains(kind, string(plan.DirectorOf(plan.Services[0].Directors[0]).Kind)) {
 		t.Fatalf("no director of kind %s: %v", kind, problems)
 	}
 	return plan

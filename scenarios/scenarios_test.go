@@ -16,7 +16,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	lab.Hook()
+	lab.Hook(ipvsadmNames...)
+	playIpvsadm()
 	planted() // ends this process if it is one of TestPlantedDefects'
 	if len(os.Args) == 3 && os.Args[1] == ownServer {
 		fmt.Fprintln(os.Stderr, http.ListenAndServe(":"+os.Args[2], http.NotFoundHandler()))
