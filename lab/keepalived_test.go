@@ -103,7 +103,7 @@ func TestKeepalivedMistakes(t *testing.T) {
 				"real server 10.4.7.11:6443: forwarding method is nat, planned is dr; weight is 3, planned is 1",
 				"real server 10.4.7.12:6443 is missing", "[10.4.7.12]:tcp:6444",
 			},
-			false,
+			true, // it waits for the deadline
 		},
 		{
 			"another mark", "shop", "shop.conf",
