@@ -98,7 +98,7 @@ func (s *service) balance(ctx context.Context, held bool) {
 		want = w.Kernel
 	}
 	gomega.Expect(w).To(assertions.AgreeOn(want))
-	if s.Spec.Persistent() {
+	if s.Spec.Persistent() && sum(want) > 0 { // a client that was refused is not remembered
 		r.checkTemplate(ctx)
 	}
 	if r.model != nil {
