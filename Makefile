@@ -54,9 +54,10 @@ lab: kernel ## Play the tutorial as a story; STEP=n starts at a step
 test: test-unit ## Run everything: units, command-line scripts, scenarios in a real kernel
 	@$(MAKE) --no-print-directory -j2 GUEST_TESTS_AT_ONCE=1 test-guest test-kernel
 
+# VRRP on a network waits for its timers: once is enough, and test-kernel does it.
 .PHONY: test-unit
 test-unit: kernel ## What runs on this machine's own kernel
-	go test $(filter-out %/internal/guest %/cmd/ipvslab,$(shell go list ./... | grep -v /internal/guest/))
+	go test $(filter-out %/internal/guest %/cmd/ipvslab %/lb/vrrp/wire,$(shell go list ./... | grep -v /internal/guest/))
 
 # In CI (which sets CI) a kernel or an emulator that is missing is a failure.
 .PHONY: test-guest
@@ -76,6 +77,7 @@ soak: kernel ## Random runs on kernel and model side by side, for SECONDS=n; and
 .PHONY: test-long
 test-long: kernel ## Every planted defect, every kill at random: the tests that test-kernel keeps short
 	IPVSLAB_REQUIRE_KERNEL=1 go test -count=1 -timeout 60m -exec "$(GUEST)" ./lab ./scenarios ./lb/vrrp/wire
+	go test -count=1 ./cmd/ipvslab -run 'TestKilled$$' -kill.for 10m
 
 # KERNELS names more kernels by path; MATRIX="-only 6.12 -job model" runs a part on one and keeps
 # the other results, MATRIX=-full runs everything under QEMU too,

@@ -190,7 +190,7 @@ func rename(p *topology.Plan, node, identity string) {
 	}
 }
 
-// again does something to the director's table twenty times a second, until
+// again does something to the director's table two hundred times a second, until
 // the site is cleaned.
 func (s site) again(do func(lb.Table)) error {
 	n, err := s.Node("director")
@@ -209,7 +209,7 @@ func (s site) again(do func(lb.Table)) error {
 		return table.Close()
 	})
 	done.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
+		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			do(table)

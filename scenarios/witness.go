@@ -82,6 +82,10 @@ func (r *round) kernelCount(ctx context.Context) map[string]int {
 // statsInterval is how often the kernel refreshes its statistics (ip_vs_est.c), with some reserve.
 const statsInterval = 2500 * time.Millisecond
 
+// steady is how many readings in a row must say the same of what another
+// program may be changing.
+const steady = 10
+
 // settleStatistics waits until the statistics hold all earlier visits, if there
 // may be any. The reset that follows then sets them to zero: of a destination
 // that comes back from the trash the kernel takes off what it had counted at
@@ -126,9 +130,10 @@ func (s *service) lag(ctx context.Context) (int64, error) {
 }
 
 // statistics are the director's counts of connections since the base; they are refreshed every 2 s, so they are waited for until their sum
-// is the wanted one.
+// is the wanted one, and still is when they are read again and again: what another program zeroes is right only for a moment.
 func (r *round) statistics(ctx context.Context, want int) map[string]int {
 	var counts map[string]int
+	agreed := 0
 	err := poll(ctx, r.st.settleTimeout(), func() (bool, error) {
 		counts = map[string]int{}
 		sum := 0
@@ -142,7 +147,12 @@ func (r *round) statistics(ctx context.Context, want int) map[string]int {
 			counts[name] += n
 			sum += n
 		}
-		return sum >= want, err
+		if sum < want {
+			agreed = 0
+			return false, err
+		}
+		agreed++
+		return agreed == steady, err
 	})
 	if err != nil && counts == nil {
 		must(err)

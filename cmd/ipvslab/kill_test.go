@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -12,10 +13,9 @@ import (
 )
 
 // Bounds of TestKilled.
-const (
-	killMoments = 50 // in each of two places at once
-	killTime    = 60 * time.Second
-)
+const killMoments = 50 // in each of two places at once
+
+var killTime = flag.Duration("kill.for", 30*time.Second, "how long to kill at random, if not all moments have come by then")
 
 // TestKilled kills the command that the user sees, or the guest's supervisor,
 // at random moments of up, exec, down and run. Whoever is left must end, and the
@@ -35,7 +35,7 @@ func TestKilled(t *testing.T) {
 				moments = 5
 			}
 			began, done := time.Now(), 0
-			for ; done < moments && !t.Failed() && time.Since(began) < killTime; done++ {
+			for ; done < moments && !t.Failed() && time.Since(began) < *killTime; done++ {
 				k.moment(done)
 			}
 			t.Logf("%d moments in %v", done, time.Since(began).Round(time.Second))
