@@ -20,6 +20,7 @@ type stock struct {
 	to      *rawAddr
 	local   netip.AddrPort // SCTP: where associations come from that no source was told for
 	noRoute error          // SCTP: why there is no such address; the kernel would try in silence
+	port    uint16         // SCTP: the last one that was bound without being told
 	fds     []int
 }
 
@@ -88,7 +89,12 @@ func (s *stock) dial(fd int, source netip.AddrPort) error {
 		}
 		source = s.local
 	}
-	if source.IsValid() {
+	switch {
+	case s.spec.Protocol == SCTP && source.Port() == 0:
+		if err := s.bindNextPort(fd, source.Addr()); err != nil {
+			return err
+		}
+	case source.IsValid():
 		if err := bindSource(fd, s.spec.Protocol, source); err != nil {
 			return err
 		}

@@ -66,6 +66,21 @@ func TestSCTPOverBothFamilies(t *testing.T) {
 	}
 }
 
+// SCTP has no TIME_WAIT, so nothing but the client keeps a port from coming back.
+func TestSCTPPortsDoNotComeBack(t *testing.T) {
+	p, _ := sctpPair(t)
+	const associations = 400 // ports by chance: 94 % of such runs have one twice
+	res, err := Run(t.Context(), p.client, Spec{Protocol: SCTP, To: at(serverV4, 7), Connections: associations, Concurrency: 4})
+	must(t, err)
+	ports := map[uint16]bool{}
+	for _, c := range res.Connections {
+		ports[c.Source.Port()] = true
+	}
+	if len(ports) != associations || res.Identities["rs1"] != associations {
+		t.Errorf("%d associations from %d ports, %v answered: %v", associations, len(ports), res.Identities, res.Errors)
+	}
+}
+
 // chunks lists the chunks that end an association.
 func chunks(c *capture.Capture, source netip.AddrPort) string {
 	var seen []string
