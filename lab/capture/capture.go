@@ -92,7 +92,6 @@ func Start(ctx context.Context, enter Enter, o Options) (*Capture, error) {
 		return nil, fmt.Errorf("capture on %s: %w", c, err)
 	}
 	if err := c.begin(enter); err != nil {
-		clock.release()
 		return nil, fmt.Errorf("capture on %s: %w", c, err)
 	}
 	c.done.Go(c.read)
@@ -270,7 +269,6 @@ var nothing = []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}}
 func (c *Capture) Stop() error {
 	if c.last() {
 		err := c.conn.Close() // without the lock: it waits for the reader, which takes it
-		clock.release()
 		c.mu.Lock()
 		c.err = errors.Join(c.err, err)
 		c.mu.Unlock()

@@ -10,46 +10,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock keeps the kernel's time stamping of packets switched on while any
-// capture runs. The kernel switches it on by a deferred job some milliseconds
-// after the first socket asks (net_enable_timestamp in net/core/dev.c); until
-// then a packet gets the time at which it is read, and captures at several
-// places come out in the wrong order.
+// clock keeps the kernel's time stamping of packets switched on from a process's
+// first capture to its end. The kernel switches it on by a deferred job some
+// milliseconds after the first socket asks, and off by another after the last
+// has gone (net_enable_timestamp in net/core/dev.c); until it is on a packet gets
+// the time at which it is read, and captures at several places come out in the
+// wrong order. A job that is about to switch it off can't be seen: so it is
+// never let go.
 var clock stamping
 
 type stamping struct {
-	mu    sync.Mutex
-	users int
-	fd    int
+	mu sync.Mutex
+	on bool // by a socket that stays open
 }
 
 // hold returns when packets are stamped as they pass, in all namespaces.
 func (s *stamping) hold() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users == 0 {
-		fd, err := awaitStamps()
-		if err != nil {
-			return fmt.Errorf("switch on time stamps: %w", err)
-		}
-		s.fd = fd
+	if s.on {
+		return nil
 	}
-	s.users++
+	if err := awaitStamps(); err != nil {
+		return fmt.Errorf("switch on time stamps: %w", err)
+	}
+	s.on = true
 	return nil
 }
 
-func (s *stamping) release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.users--; s.users == 0 {
-		unix.Close(s.fd)
-	}
-}
-
 // awaitStamps sends itself datagrams over the loopback of a namespace of its
-// own, made for this, until one is stamped before it is read. The socket it
-// returns holds the stamping on, and the namespace.
-func awaitStamps() (fd int, err error) {
+// own, made for this, until one is stamped before it is read. The socket stays
+// open, and with it the namespace.
+func awaitStamps() (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -58,6 +50,7 @@ func awaitStamps() (fd int, err error) {
 			err = fmt.Errorf("make network namespace: %w", err)
 			return
 		}
+		var fd int
 		if fd, err = stampedSocket(); err != nil {
 			return
 		}
@@ -66,7 +59,7 @@ func awaitStamps() (fd int, err error) {
 		}
 	}()
 	<-done
-	return fd, err
+	return err
 }
 
 // stampedSocket makes a UDP socket that is connected to itself.

@@ -48,8 +48,20 @@ func (s Set) Packets() []Packet {
 	for _, c := range s {
 		all = append(all, c.Packets()...)
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].Time.Before(all[j].Time) })
+	sort.SliceStable(all, func(i, j int) bool {
+		return earlier(all[i].Time, all[i].Direction, all[j].Time, all[j].Direction)
+	})
 	return all
+}
+
+// earlier orders what was captured at two places. A guest's clock may stand still for a
+// quarter of a microsecond, which is as long as a packet takes on a cable: it
+// goes out before it comes in.
+func earlier(a time.Time, way Direction, b time.Time, other Direction) bool {
+	if a.Equal(b) {
+		return way == Out && other == In
+	}
+	return a.Before(b)
 }
 
 // Find gives those for which want holds, in order of time.
@@ -105,7 +117,9 @@ func (s Set) WritePcapng(out io.Writer) error {
 			all = append(all, taken{c, f})
 		}
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].f.Time.Before(all[j].f.Time) })
+	sort.SliceStable(all, func(i, j int) bool {
+		return earlier(all[i].f.Time, all[i].f.Direction, all[j].f.Time, all[j].f.Direction)
+	})
 	w.lazy = true
 	for _, t := range all {
 		if err := w.write(t.c, t.f); err != nil {

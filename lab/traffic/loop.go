@@ -202,6 +202,10 @@ func (l *loop) glance(next time.Duration) bool {
 		millis = 0
 	}
 	rawYield()
+	l.nevents, l.waitErr = rawEpollWait(l.epollFD, l.events[:], 0)
+	if l.seen() { // the kernel's own doing, such as a connection that is made, says nothing about the servers
+		return true
+	}
 	l.nevents, l.waitErr = rawEpollWait(l.epollFD, l.events[:], millis)
 	if l.seen() {
 		l.misses = 0
