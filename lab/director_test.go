@@ -223,8 +223,17 @@ virtual_server fwmark 7 {
 			t.Fatal(err)
 		}
 		l := up(t, p, lab.Options{})
-		if got := table(t, l); len(got) != 2 {
-			t.Errorf("table %+v", got)
+		// It is ready when it has what the topology says; the rest comes soon.
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for got := table(t, l); len(got) != 2; got = table(t, l) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("table %+v", got)
+			}
 		}
 	})
 }
