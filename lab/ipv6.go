@@ -2,23 +2,16 @@ package lab
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
-// awaitIPv6 waits until the nodes' IPv6 addresses are in effect. The kernel
-// adds an address at once, but leaves it to a worker to join its group for
-// neighbour discovery and then to route it to the node itself, even without
-// duplicate address detection (net/ipv6/addrconf.c, addrconf_dad_begin). On a
-// busy machine that takes seconds, in which nothing reaches the address.
+// awaitIPv6 waits until the nodes' IPv6 addresses are in effect, which is
+// later than they are added; see [rtnl.WaitLocalIPv6].
 func (b *builder) awaitIPv6(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
 	defer cancel()
@@ -32,10 +25,10 @@ func (b *builder) awaitIPv6(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = awaitLocal(ctx, ns, want)
+		err = rtnl.WaitLocalIPv6(ctx, ns, want...)
 		ns.Close()
 		if err != nil {
-			return fmt.Errorf("node %s: %w", node.Name, err)
+			return fmt.Errorf("node %s: %w; is the machine busy?", node.Name, err)
 		}
 	}
 	return nil
@@ -53,51 +46,4 @@ func (b *builder) ownIPv6(n *topology.Node) []netip.Addr {
 		}
 	}
 	return own
-}
-
-func awaitLocal(ctx context.Context, ns *netns.NS, want []netip.Addr) error {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var have map[netip.Addr]bool
-		if err := ns.Do(func() (err error) { have, err = localIPv6(); return err }); err != nil {
-			return err
-		}
-		for len(want) > 0 && have[want[0]] {
-			want = want[1:]
-		}
-		if len(want) == 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for address %s to be in effect: %w; is the machine busy?", want[0], context.Cause(ctx))
-		}
-	}
-}
-
-// rtfLocal marks a route to an address of this host (RTF_LOCAL in linux/ipv6_route.h).
-const rtfLocal = 0x80000000
-
-// localIPv6 reads which addresses are routed to this namespace itself.
-func localIPv6() (map[netip.Addr]bool, error) {
-	text, err := os.ReadFile("/proc/thread-self/net/ipv6_route")
-	if err != nil {
-		return nil, fmt.Errorf("read IPv6 routes: %w", err)
-	}
-	local := map[netip.Addr]bool{}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line) // address, prefix length, ..., flags, interface
-		if len(f) < 10 || f[1] != "80" {
-			continue
-		}
-		raw, err := hex.DecodeString(f[0])
-		addr, ok := netip.AddrFromSlice(raw)
-		flags, flagErr := strconv.ParseUint(f[8], 16, 32)
-		if err == nil && flagErr == nil && ok && flags&rtfLocal != 0 {
-			local[addr] = true
-		}
-	}
-	return local, nil
 }
