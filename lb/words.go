@@ -75,41 +75,24 @@ func fields[T any](got, want T) string {
 		if !ok {
 			word = strings.ToLower(name)
 		}
-		out = append(out, fmt.Sprintf("%s is %s, planned is %s", word, fieldText(a), fieldText(b)))
+		out = append(out, fmt.Sprintf("%s is %s, planned is %s", word, fieldText(got, a), fieldText(want, b)))
 	}
 	return strings.Join(out, "; ")
 }
 
-// fieldText is a value as a topology file has it.
-func fieldText(v any) string {
-	if f, ok := v.(Forward); ok {
-		if text, err := f.MarshalText(); err == nil {
+// fieldText is a value of a service or destination as a topology file has it.
+func fieldText(of, v any) string {
+	switch v := v.(type) {
+	case Forward:
+		if text, err := v.MarshalText(); err == nil {
 			return string(text)
 		}
-	}
-	if f, ok := v.(Flags); ok {
-		return flagText(f)
+	case Flags:
+		service, _ := of.(Service)
+		if v == 0 {
+			return "none"
+		}
+		return strings.Join(v.Words(service.Scheduler), ",")
 	}
 	return fmt.Sprint(v)
-}
-
-// flagText names flags as ipvsadm does.
-func flagText(f Flags) string {
-	var words []string
-	for _, known := range []struct {
-		bit  Flags
-		word string
-	}{{OnePacket, "one-packet"}, {Sched1, "flag-1"}, {Sched2, "flag-2"}, {Sched3, "flag-3"}} {
-		if f&known.bit != 0 {
-			words = append(words, known.word)
-			f &^= known.bit
-		}
-	}
-	if f != 0 {
-		words = append(words, fmt.Sprintf("%#x", uint32(f)))
-	}
-	if len(words) == 0 {
-		return "none"
-	}
-	return strings.Join(words, ",")
 }

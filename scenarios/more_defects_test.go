@@ -41,7 +41,7 @@ func memoryDefects() []defect {
 		{
 			name: "a scheduler's flag dropped", lab: "sticky",
 			build: func(p *topology.Plan) { p.Services[1].Spec.Flags = 0 },
-			says:  []string{"tcp 10.0.0.101:80: flags is none, planned is flag-2"},
+			says:  []string{"tcp 10.0.0.101:80: flags is none, planned is sh-port"},
 		},
 	}
 }

@@ -12,7 +12,7 @@ import (
 func (d *describer) service(s *Service) {
 	d.head("service %s: %s, scheduler %s, on %s", s.Name, s.Spec.Key, s.Spec.Scheduler, strings.Join(s.Directors, ", "))
 	if s.Spec.Flags != 0 {
-		d.item("", "flags", "%#x", uint32(s.Spec.Flags))
+		d.item("", "flags", "%s", strings.Join(s.Spec.Flags.Words(s.Spec.Scheduler), ", "))
 	}
 	if s.Spec.Timeout != 0 {
 		text := s.Spec.Timeout.String()

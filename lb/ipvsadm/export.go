@@ -126,19 +126,7 @@ func (e *exporter) loseMarks(s *lb.Service) {
 
 // flagWords are the words for a service's scheduler flags: the scheduler's own
 // where it has some, else the general ones, which go with any.
-func flagWords(s *lb.Service) []string {
-	var words []string
-	if own := schedFlagWords(s.Scheduler, s.Flags); own != "" {
-		words = strings.Split(own, ",")
-	}
-	if s.Scheduler != "sh" && s.Scheduler != "mh" {
-		return words
-	}
-	if s.Flags&lb.Sched3 != 0 {
-		words = append(words, "flag-3")
-	}
-	return words
-}
+func flagWords(s *lb.Service) []string { return (s.Flags & anySchedFlag).Words(s.Scheduler) }
 
 // ruleExport writes what -S -n would, but in the order of adding.
 type ruleExport struct{ exporter }

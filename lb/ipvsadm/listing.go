@@ -224,7 +224,7 @@ func (p *printer) endpoint(a netip.Addr, port uint16, proto lb.Protocol) string 
 func (p *printer) serviceLine(name string, s *lb.Service) {
 	p.f("%s %s", name, s.Scheduler)
 	if s.Flags&anySchedFlag != 0 {
-		p.f(" (%s)", schedFlagWords(s.Scheduler, s.Flags))
+		p.f(" (%s)", schedFlagWords(s))
 	}
 	if s.Timeout > 0 {
 		p.f(" persistent %d", int64(s.Timeout.Seconds()))
@@ -264,7 +264,7 @@ func (p *printer) rule(name string, s *lb.Service) {
 		p.f(" -o")
 	}
 	if s.Flags&anySchedFlag != 0 {
-		p.f(" -b %s", schedFlagWords(s.Scheduler, s.Flags))
+		p.f(" -b %s", schedFlagWords(s))
 	}
 }
 
