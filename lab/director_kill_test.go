@@ -194,7 +194,7 @@ func openStreams(t *testing.T, l *lab.Lab, n int) []stream {
 	for range n {
 		var conn net.Conn
 		err := client.Do(func() (err error) {
-			conn, err = net.DialTimeout("tcp", "10.9.0.100:80", 5*time.Second)
+			conn, err = net.DialTimeout("tcp", netip.AddrPortFrom(l.Plan().Services[0].Spec.Addr, 80).String(), 5*time.Second)
 			return err
 		})
 		if err != nil {

@@ -48,6 +48,10 @@ func (l *Lab) Reload(ctx context.Context, plan *topology.Plan, opts Options) (*L
 		if err := sameLab(before, plan); err != nil {
 			return err
 		}
+		held, err := old.held(before)
+		if err != nil {
+			return err
+		}
 		old.state.Plan = plan
 		b := &builder{Lab: now, state: old.state, stateDir: old.stateDir, opts: opts}
 		if err := b.tryConfigs(ctx); err != nil {
@@ -66,12 +70,53 @@ func (l *Lab) Reload(ctx context.Context, plan *topology.Plan, opts Options) (*L
 			}
 			done = append(done, Reloaded{Node: d.Node, Kind: d.Kind, How: how})
 		}
-		return errors.Join(errs...)
+		if len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+		return b.awaitHeld(ctx, before, held)
 	})
 	if err != nil {
 		return nil, done, fmt.Errorf("reload lab %s: %w", l.plan.Name, err)
 	}
 	return now, done, nil
+}
+
+// held are the failover groups of a plan whose addresses are somewhere.
+func (b *builder) held(plan *topology.Plan) (names []string, err error) {
+	for _, g := range plan.Failover {
+		holder, err := b.Holder(g.Name)
+		if err != nil {
+			return nil, err
+		}
+		if holder != "" {
+			names = append(names, g.Name)
+		}
+	}
+	return names, nil
+}
+
+// awaitHeld waits until the addresses of failover groups are somewhere. Those
+// that nobody had before are left out: a fault has seen to that.
+func (b *builder) awaitHeld(ctx context.Context, before *topology.Plan, held []string) error {
+	for i := range b.plan.Failover {
+		g := &b.plan.Failover[i]
+		there := slices.ContainsFunc(before.Failover, func(o topology.Group) bool { return o.Name == g.Name })
+		if there && !slices.Contains(held, g.Name) || !there && !b.anyRuns(g) {
+			continue
+		}
+		if err := b.awaitGroup(ctx, g); err != nil {
+			return fmt.Errorf("failover group %s: %w", g.Name, err)
+		}
+	}
+	return nil
+}
+
+// anyRuns tells whether a director of a group is a living process.
+func (b *builder) anyRuns(g *topology.Group) bool {
+	return slices.ContainsFunc(g.Members, func(m topology.GroupMember) bool {
+		p := b.state.process(directorWhat(m.Node))
+		return p != nil && p.alive()
+	})
 }
 
 // absolute makes the paths of directors such as begin anywhere: two plans of one
@@ -202,8 +247,8 @@ func (b *builder) reload(ctx context.Context, before *topology.Plan, d *topology
 			return "", err
 		}
 		return b.setTable(ctx, before, node, d)
-	case !sameProgram(old, d) || d.Kind != topology.CommandDirector && !b.sameGroups(before, d):
-		return "restarted: it is another program, has other arguments, or is in other failover groups", b.renew(ctx, node, *p)
+	case !sameProgram(old, d):
+		return "restarted: it is another program, or has other arguments", b.renew(ctx, node, *p)
 	}
 	switch d.Kind {
 	case topology.Keepalived:
@@ -218,7 +263,12 @@ func (b *builder) reload(ctx context.Context, before *topology.Plan, d *topology
 	if _, err := b.embeddedSpec(d, dir, ExecSpec{}); err != nil { // for the next start
 		return "", err
 	}
-	return "it was told its services", node.embedded().Reload(ctx, embeddedConfig(b.plan, d, dir))
+	cfg := embeddedConfig(b.plan, d, dir)
+	how = "it was told its services"
+	if !reflect.DeepEqual(embeddedConfig(before, d, dir).Groups, cfg.Groups) {
+		how += " and failover groups"
+	}
+	return how, node.embedded().Reload(ctx, cfg)
 }
 
 // sameProgram tells whether a process can be told of changes, and needs no other one.
@@ -226,15 +276,6 @@ func sameProgram(a, b *topology.DirectorPlan) bool {
 	x, y := *a, *b
 	x.Ready, y.Ready, x.Rules, y.Rules, x.Origin, y.Origin, x.Lax, y.Lax = nil, nil, "", "", "", "", false, false
 	return sameJSON(x, y)
-}
-
-// sameGroups tells whether a director takes part in the same failover groups:
-// an embedded one joins them once, at its start.
-func (b *builder) sameGroups(before *topology.Plan, d *topology.DirectorPlan) bool {
-	if d.Kind == topology.Keepalived {
-		return true // it reads that with all else
-	}
-	return reflect.DeepEqual(embeddedConfig(before, d, "").Groups, embeddedConfig(b.plan, d, "").Groups)
 }
 
 // renew ends a director cleanly and starts it by the new plan.

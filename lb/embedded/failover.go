@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -17,31 +18,115 @@ import (
 const reportRoom = 1024
 
 // openGroups makes ready for VRRP, if there is a group.
-func (d *director) openGroups() (err error) {
-	if len(d.groups) == 0 {
+func (d *director) openGroups() error {
+	r := &regrouping{d: d, groups: d.groups}
+	if err := r.openSpeaker(); err != nil {
+		return err
+	}
+	return r.put(context.Background())
+}
+
+// regrouping is failover groups that the director is ready to be in; nothing has
+// changed until put is called.
+type regrouping struct {
+	d       *director
+	groups  []Group
+	next    *wire.Reload  // for the speaker that there is
+	ns      *netns.NS     // of
+	speaker *wire.Speaker // the one that there will be
+}
+
+// regroup makes ready for other failover groups. The caller has mu, and closes it.
+func (d *director) regroup(groups []Group) (*regrouping, error) {
+	r := &regrouping{d: d, groups: groups}
+	switch {
+	case d.ended:
+		return nil, wire.ErrEnded
+	case reflect.DeepEqual(groups, d.config.Groups):
+		return r, nil
+	case d.speaker == nil:
+		return r, r.openSpeaker()
+	}
+	next, err := d.speaker.PrepareReload(wireGroups(groups))
+	r.next = next
+	return r, err
+}
+
+func (r *regrouping) openSpeaker() (err error) {
+	if len(r.groups) == 0 {
 		return nil
 	}
-	path := d.config.Namespace
+	path := r.d.config.Namespace
 	if path == "" {
 		path = "/proc/self/ns/net"
 	}
-	if d.ns, err = netns.OpenPath(path); err != nil {
+	if r.ns, err = netns.OpenPath(path); err != nil {
 		return err
 	}
-	d.reports, d.active = make(chan wire.Report, reportRoom), map[string]bool{}
-	groups := make([]wire.Group, len(d.groups))
-	for i, g := range d.groups {
-		groups[i] = g.Group
+	if r.speaker, err = wire.New(r.ns, wireGroups(r.groups), r.d.heard); err != nil {
+		err = errors.Join(err, r.ns.Close())
 	}
-	d.speaker, err = wire.New(d.ns, groups, d.heard)
-	if err != nil {
-		return errors.Join(err, d.ns.Close())
+	return err
+}
+
+// put puts the groups in force.
+func (r *regrouping) put(ctx context.Context) error {
+	d := r.d
+	switch {
+	case r.speaker != nil:
+		d.ns, d.speaker, r.speaker = r.ns, r.speaker, nil
+		d.setGroups(r.groups)
+		close(d.joined)
+	case r.next != nil:
+		err := r.next.Apply()
+		d.setGroups(r.groups)
+		d.sync(ctx)
+		return err
 	}
 	return nil
 }
 
-// closeGroups lets go of what openGroups has opened.
+func (d *director) setGroups(groups []Group) {
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
+	d.groups = groups
+}
+
+// Close lets go of what was not put in force.
+func (r *regrouping) Close() error {
+	switch {
+	case r.next != nil:
+		return r.next.Close()
+	case r.speaker != nil:
+		return errors.Join(r.speaker.Close(), r.ns.Close())
+	}
+	return nil
+}
+
+// wireGroups are the groups without what concerns connection synchronisation.
+func wireGroups(groups []Group) []wire.Group {
+	out := make([]wire.Group, len(groups))
+	for i, g := range groups {
+		out[i] = g.Group
+	}
+	return out
+}
+
+// synchronised is the group that the sync daemons belong to; nil: none.
+func synchronised(groups []Group) *Group {
+	for i := range groups {
+		if groups[i].Sync != nil {
+			return &groups[i]
+		}
+	}
+	return nil
+}
+
+// closeGroups lets go of what put has put in force.
 func (d *director) closeGroups() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
 	if d.speaker != nil {
 		d.speaker.Close()
 		d.ns.Close()
@@ -57,10 +142,11 @@ func (d *director) heard(r wire.Report) {
 	}
 }
 
-// runGroups takes part in VRRP until ctx ends, and has then resigned.
+// runGroups takes part in VRRP, as soon as there is a group, until ctx ends, and has then resigned.
 func (d *director) runGroups(ctx context.Context) error {
-	if d.speaker == nil {
-		<-ctx.Done()
+	select {
+	case <-d.joined:
+	case <-ctx.Done():
 		d.journal.add(Event{Kind: Stopping})
 		return nil
 	}
@@ -95,7 +181,9 @@ func (d *director) tell(ctx context.Context, r wire.Report) {
 		return
 	}
 	e.Kind, e.From, e.To = Turned, r.From.String(), r.To.String()
+	d.syncing.Lock()
 	d.active[r.Group] = r.To == vrrp.Active
+	d.syncing.Unlock()
 	d.journal.add(e)
 	d.sync(ctx)
 }
@@ -106,19 +194,25 @@ const syncTimeout = 5 * time.Second
 // sync makes the daemons that run those that should. What fails is told; VRRP
 // goes on.
 func (d *director) sync(ctx context.Context) {
-	for _, g := range d.groups {
-		if g.Sync == nil {
-			continue
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
+	g := synchronised(d.groups)
+	if g == nil {
+		if d.synced != "" { // the groups were others
+			d.setDaemons(ctx, d.synced, nil)
+			d.synced = ""
 		}
-		want := []lb.SyncDaemon{g.Sync.daemon(lb.SyncBackup)}
-		switch {
-		case g.Sync.Mode == SyncBoth:
-			want = append(want, g.Sync.daemon(lb.SyncMaster))
-		case d.active[g.Name]:
-			want[0].Role = lb.SyncMaster
-		}
-		d.setDaemons(ctx, g.Name, want)
+		return
 	}
+	d.synced = g.Name
+	want := []lb.SyncDaemon{g.Sync.daemon(lb.SyncBackup)}
+	switch {
+	case g.Sync.Mode == SyncBoth:
+		want = append(want, g.Sync.daemon(lb.SyncMaster))
+	case d.active[g.Name]:
+		want[0].Role = lb.SyncMaster
+	}
+	d.setDaemons(ctx, g.Name, want)
 }
 
 func (s *Sync) daemon(r lb.SyncRole) lb.SyncDaemon {
@@ -197,14 +291,15 @@ func findDaemon(list []lb.SyncDaemon, d lb.SyncDaemon) bool {
 
 // stopSync stops the daemons that the director has started.
 func (d *director) stopSync(ctx context.Context) error {
-	for _, g := range d.groups {
-		if g.Sync != nil {
-			changed, err := changeDaemons(ctx, d.table, nil)
-			if len(changed) > 0 {
-				d.journal.add(Event{Kind: Synced, Group: g.Name, Text: strings.Join(changed, ", ")})
-			}
-			return err
-		}
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
+	g := synchronised(d.groups)
+	if g == nil {
+		return nil
 	}
-	return nil
+	changed, err := changeDaemons(ctx, d.table, nil)
+	if len(changed) > 0 {
+		d.journal.add(Event{Kind: Synced, Group: g.Name, Text: strings.Join(changed, ", ")})
+	}
+	return err
 }

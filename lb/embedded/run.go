@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,12 +44,17 @@ type director struct {
 	monitor *health.Monitor
 	watcher *probe.Watcher
 
-	groups  []Group       // for the life of the process
 	ns      *netns.NS     // of the speaker
-	speaker *wire.Speaker // nil: no failover group
+	speaker *wire.Speaker // nil: there was no failover group yet; written with mu held
+	ended   bool          // it speaks no more; with mu held
+	joined  chan struct{} // closed when there is a speaker
 	reports chan wire.Report
 	lost    atomic.Int64 // reports for which there was no room
+
+	syncing sync.Mutex // held while sync daemons are being changed
+	groups  []Group
 	active  map[string]bool
+	synced  string // the group whose daemons run
 }
 
 // Run is the life of an embedded director: it makes the table what the
@@ -62,6 +66,7 @@ func Run(ctx context.Context, cfg Config, opts Options) (err error) {
 		return err
 	}
 	d := &director{journal: newJournal(cfg.Node, opts.Log), table: opts.Table, config: cfg, groups: cfg.Groups, started: time.Now()}
+	d.joined, d.reports, d.active = make(chan struct{}), make(chan wire.Report, reportRoom), map[string]bool{}
 	if d.table == nil {
 		table, err := ipvs.Open(ctx, cfg.Namespace)
 		if err != nil {
@@ -140,16 +145,22 @@ func (d *director) reload(ctx context.Context, cfg Config) error {
 	if cfg.Node != d.config.Node || cfg.Namespace != d.config.Namespace || cfg.Control != d.config.Control || cfg.Memory != d.config.Memory {
 		return errors.New("reload: node, namespace, control socket and memory are for the life of the process; restart it")
 	}
-	if !reflect.DeepEqual(cfg.Groups, d.config.Groups) {
-		return errors.New("reload: failover groups are for the life of the process; restart it")
+	groups, err := d.regroup(cfg.Groups)
+	if err != nil {
+		return fmt.Errorf("reload: %w", err)
 	}
+	defer groups.Close()
 	d.config = cfg
 	for _, e := range d.monitor.Reload(cfg.healthServices(), time.Now()) {
 		d.journal.add(d.verdict(e))
 	}
-	err := d.applyLocked(ctx, d.controller.Reconcile)
+	// The table first: whoever has a new address must be able to serve.
+	err = errors.Join(d.applyLocked(ctx, d.controller.Reconcile), groups.put(ctx))
 	d.watcher.Wake()
 	e := Event{Kind: Reloaded, Text: fmt.Sprintf("%d services", len(cfg.Services))}
+	if len(cfg.Groups) > 0 {
+		e.Text += fmt.Sprintf(", %d failover groups", len(cfg.Groups))
+	}
 	if err != nil {
 		e.Error = err.Error()
 	}

@@ -333,23 +333,29 @@ func TestRFC9568(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g, err := NewGroup(config(c.nets, c.change))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, s := range c.steps {
-				if got := words(s.on(g, epoch.Add(s.at))); got != s.want {
-					t.Errorf("step %d at %v: %q, want %q", i+1, s.at, got, s.want)
-				}
-				next := time.Duration(never)
-				if d := g.Deadline(); !d.IsZero() {
-					next = d.Sub(epoch)
-				}
-				if next != s.next {
-					t.Errorf("step %d at %v: next timer at %v, want %v", i+1, s.at, next, s.next)
-				}
-			}
+			play(t, config(c.nets, c.change), c.steps)
 		})
+	}
+}
+
+// play goes through a group's life step by step.
+func play(t *testing.T, cfg Config, steps []step) {
+	t.Helper()
+	g, err := NewGroup(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range steps {
+		if got := words(s.on(g, epoch.Add(s.at))); got != s.want {
+			t.Errorf("step %d at %v: %q, want %q", i+1, s.at, got, s.want)
+		}
+		next := time.Duration(never)
+		if d := g.Deadline(); !d.IsZero() {
+			next = d.Sub(epoch)
+		}
+		if next != s.next {
+			t.Errorf("step %d at %v: next timer at %v, want %v", i+1, s.at, next, s.next)
+		}
 	}
 }
 

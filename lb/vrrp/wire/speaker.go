@@ -35,7 +35,10 @@ type Speaker struct {
 	addrs   addresses
 	packets *announcer
 	monitor *linkMonitor
-	wake    int // an eventfd: Run is to look at its context
+	wake    int // an eventfd: Run is to look at its context and its requests
+
+	requests chan func()   // for Run's thread, with mu held
+	ended    chan struct{} // closed when Run has ended
 
 	mu     sync.Mutex // held by Run while it works, and by Status
 	checks sync.WaitGroup
@@ -43,11 +46,17 @@ type Speaker struct {
 
 // speaking is a group with its wires.
 type speaking struct {
-	Group
+	Group   // the routers' Addr are what advertisements come from
+	told    Group
 	fsm     *vrrp.Group
 	since   time.Time
 	moves   int        // of the addresses
 	routers []*routing // parallel to Group.Routers
+
+	// Until it is in force: the group that it goes on from, and for each router
+	// its index there, or -1.
+	before *speaking
+	from   []int
 }
 
 // routing is a virtual router with its socket.
@@ -64,7 +73,7 @@ type routing struct {
 // New opens the sockets for the groups; Close it, or Run it to its end. Report
 // is called from Run's threads and must return at once.
 func New(ns *netns.NS, groups []Group, report func(Report)) (_ *Speaker, err error) {
-	s := &Speaker{ns: ns, report: report, wake: -1}
+	s := &Speaker{ns: ns, report: report, wake: -1, requests: make(chan func(), 1), ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("begin VRRP: %w", err), s.Close())
@@ -114,35 +123,75 @@ func (s *Speaker) findLinks(groups []Group) (err error) {
 
 // add opens the sockets of one group.
 func (s *Speaker) add(g Group) error {
-	g.Routers = slices.Clone(g.Routers)
-	sp := &speaking{Group: g, since: time.Now()}
+	sp := newSpeaking(g, s.links)
 	s.groups = append(s.groups, sp)
-	for i := range g.Routers {
-		r := &routing{Router: &g.Routers[i], link: s.links[g.Routers[i].Interface]}
-		if r.Addr.Is6() && len(r.Peers) == 0 {
-			local, err := awaitLinkLocal(s.ns, r.link.index)
-			if err != nil {
-				return fmt.Errorf("%s: %w", r.Interface, err)
-			}
-			r.Addr = local
-		}
-		err := s.ns.Do(func() (err error) {
-			if r.sock, err = openSocket(vrrp.Protocol, r.Interface, r.link.index, r.Addr, r.Peers); err != nil || g.Version != 2 {
-				return err
-			}
-			if r.header, err = openSocket(unix.IPPROTO_AH, r.Interface, r.link.index, r.Addr, r.Peers); err != nil {
-				return errors.Join(err, r.sock.close())
-			}
-			return nil
-		})
-		if err != nil {
+	for _, r := range sp.routers {
+		if err := r.resolve(s.ns); err != nil {
 			return err
 		}
-		sp.routers = append(sp.routers, r)
+		if _, err := r.open(s.ns, g.Version); err != nil {
+			return err
+		}
 	}
 	fsm, err := vrrp.NewGroup(sp.config())
 	sp.fsm = fsm
 	return err
+}
+
+// newSpeaking is a group without sockets.
+func newSpeaking(g Group, links map[string]*link) *speaking {
+	sp := &speaking{Group: g, told: g, since: time.Now()}
+	sp.Routers = slices.Clone(g.Routers)
+	for i := range sp.Routers {
+		r := &sp.Routers[i]
+		sp.routers = append(sp.routers, &routing{Router: r, link: links[r.Interface]})
+	}
+	return sp
+}
+
+// resolve finds the address that advertisements come from.
+func (r *routing) resolve(ns *netns.NS) error {
+	if r.Addr.Is4() || len(r.Peers) > 0 {
+		return nil
+	}
+	local, err := awaitLinkLocal(ns, r.link.index)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Interface, err)
+	}
+	r.Addr = local
+	return nil
+}
+
+// open opens the sockets that it lacks.
+func (r *routing) open(ns *netns.NS, version uint8) (opened []*socket, err error) {
+	open := func(sock **socket, protocol int) (err error) {
+		if *sock == nil {
+			if *sock, err = openSocket(protocol, r.Interface, r.link.index, r.Addr, r.Peers); err == nil {
+				opened = append(opened, *sock)
+			}
+		}
+		return err
+	}
+	err = ns.Do(func() error {
+		if err := open(&r.sock, vrrp.Protocol); err != nil || version != 2 {
+			r.header = nil
+			return err
+		}
+		return open(&r.header, unix.IPPROTO_AH)
+	})
+	return opened, err
+}
+
+// sockets are those that are open.
+func (g *speaking) sockets() (out []*socket) {
+	for _, r := range g.routers {
+		for _, sock := range []*socket{r.sock, r.header} {
+			if sock != nil {
+				out = append(out, sock)
+			}
+		}
+	}
+	return out
 }
 
 // Close lets go of the sockets; addresses stay where they are.
@@ -151,11 +200,8 @@ func (s *Speaker) Close() error {
 	defer s.mu.Unlock()
 	var errs []error
 	for _, g := range s.groups {
-		for _, r := range g.routers {
-			errs = append(errs, r.sock.close())
-			if r.header != nil {
-				errs = append(errs, r.header.close())
-			}
+		for _, sock := range g.sockets() {
+			errs = append(errs, sock.close())
 		}
 	}
 	if s.monitor != nil {
@@ -187,7 +233,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_, _ = unix.Write(s.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // an eventfd takes it
+		s.rouse()
 		close(woken)
 	})
 	defer func() {
@@ -204,6 +250,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 // above that of others.
 func (s *Speaker) loop(ctx context.Context) error {
 	runtime.LockOSThread()
+	defer close(s.ended)
 	if err := preferThread(); err != nil {
 		s.report(Report{Time: time.Now(), Text: "VRRP without a preferred thread: it may be late on a busy machine", Err: err})
 	}
@@ -214,6 +261,9 @@ func (s *Speaker) loop(ctx context.Context) error {
 			return errors.Join(err, s.end())
 		}
 		s.work(fds)
+		if fds[0].Revents != 0 && s.answer() {
+			fds = s.pollFDs()
+		}
 	}
 	return s.end()
 }
@@ -227,25 +277,30 @@ func preferThread() error {
 	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: leastNice, Flags: resetOnFork}, 0)
 }
 
-// begin starts the groups. Whoever isn't active at once takes off what an
-// earlier process, that was killed, has left.
+// begin starts the groups.
 func (s *Speaker) begin(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range s.groups {
-		for i, r := range g.routers {
-			if !r.link.up {
-				s.perform(g, g.fsm.LinkDown(now, i), now)
-			}
+		s.start(g, now)
+	}
+}
+
+// start starts a group. Whoever isn't active at once takes off what an earlier
+// process, that was killed, has left.
+func (s *Speaker) start(g *speaking, now time.Time) {
+	for i, r := range g.routers {
+		if !r.link.up {
+			s.perform(g, g.fsm.LinkDown(now, i), now)
 		}
-		s.perform(g, g.fsm.Startup(now), now)
-		if g.fsm.State() == vrrp.Active {
-			continue
-		}
-		if n, err := s.give(g); n > 0 || err != nil {
-			g.fsm.Leftovers()
-			s.report(Report{Time: now, Group: g.Name, Text: fmt.Sprintf("%d addresses taken off that were left from before", n), Err: err})
-		}
+	}
+	s.perform(g, g.fsm.Startup(now), now)
+	if g.fsm.State() == vrrp.Active {
+		return
+	}
+	if n, err := s.give(g); n > 0 || err != nil {
+		g.fsm.Leftovers()
+		s.report(Report{Time: now, Group: g.Name, Text: fmt.Sprintf("%d addresses taken off that were left from before", n), Err: err})
 	}
 }
 
