@@ -4,30 +4,16 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 
 	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
-// needNamespaces skips unless the kernel lets a child have a namespace.
-func needNamespaces(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command("/bin/true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	if err := cmd.Run(); err != nil {
-		if os.Getenv("IPVSLAB_REQUIRE_KERNEL") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("needs CAP_SYS_ADMIN: clone(CLONE_NEWNET): %v", err)
-	}
-}
-
 func TestHaveSysctl(t *testing.T) {
-	needNamespaces(t)
+	probetest.Namespaces(t)
 	t.Setenv("IPVSLAB_STATE", t.TempDir())
 	plan := &topology.Plan{Name: fmt.Sprintf("sysctl-%d", os.Getpid()), Nodes: []topology.Node{
 		{Name: "router", Role: topology.Router, Sysctls: []topology.Sysctl{

@@ -5,13 +5,14 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"golang.org/x/sys/unix"
 )
 
 // The two agents do the same, also for a lab that was loaded.
 func TestResponders(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	for name, mode := range map[string]lab.AgentMode{"in process": lab.InProcess, "detached": lab.Detached} {
 		t.Run(name, func(t *testing.T) {
 			dir := stateRoot(t)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 // BenchmarkUpDown brings client, director and real servers on two segments up
 // and down, without responders: what a script of `ip` commands could do.
 func BenchmarkUpDown(b *testing.B) {
-	needRoot(b)
+	probetest.Namespaces(b)
 	stateRoot(b)
 	p := idle(plan(b, "nat.yaml", labName("bench")))
 	for b.Loop() {
@@ -30,7 +31,7 @@ func BenchmarkUpDown(b *testing.B) {
 // BenchmarkThousandNodes reports the time of a lab of 1,000 nodes on one segment
 // beside that of nothing but 1,000 namespaces.
 func BenchmarkThousandNodes(b *testing.B) {
-	needRoot(b)
+	probetest.Namespaces(b)
 	stateRoot(b)
 	p := idle(plan(b, "thousand.yaml", labName("thousand")))
 	var up, down, bare time.Duration

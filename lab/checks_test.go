@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/topology"
@@ -64,7 +65,7 @@ func TestChecks(t *testing.T) {
 	for _, kind := range []string{"embedded", "keepalived"} {
 		t.Run(kind, func(t *testing.T) {
 			if kind == "keepalived" {
-				needKeepalived(t)
+				probetest.Keepalived(t)
 			}
 			dir := stateRoot(t)
 			p := checkedPlan(t, kind)

@@ -2,13 +2,13 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
+	"github.com/ipvslab/ipvslab/internal/probe"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
@@ -70,28 +70,14 @@ func (b *builder) keepalivedFile(d *topology.DirectorPlan, dir string) (string, 
 	return config, nil
 }
 
-// adminDirs are where administrators' programs are, whatever the PATH.
-var adminDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
-
 // findKeepalived finds the program that the file names, or keepalived.
 func findKeepalived(program string) (string, error) {
-	name := program
-	if name == "" {
-		name = "keepalived"
+	path, err := probe.Program(cmp.Or(program, "keepalived"))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w; install the package keepalived, "+
+			"say director: {kind: keepalived, program: PATH}, or take director: embedded", ErrStart, err)
 	}
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	if filepath.Base(name) == name {
-		for _, dir := range adminDirs {
-			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-				return path, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("%w: %s is not installed: it is neither in the PATH (%s) nor in %s; install the package keepalived, "+
-		"say director: {kind: keepalived, program: PATH}, or take director: embedded",
-		ErrStart, name, os.Getenv("PATH"), strings.Join(adminDirs, ", "))
+	return path, nil
 }
 
 // keepalivedText is a configuration made of the services.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/topology"
@@ -189,7 +190,7 @@ func TestDirectorsTable(t *testing.T) {
 		t.Skip("five directors and nine checks each: in the long form")
 	}
 	needIPVS(t)
-	needKeepalived(t)
+	probetest.Keepalived(t)
 	doc, err := os.ReadFile(directorsDoc)
 	if err != nil {
 		t.Fatal(err)

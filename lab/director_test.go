@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
@@ -35,20 +35,6 @@ func playProgram() {
 	}
 	env := ipvsadm.Env{Table: table, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	os.Exit(ipvsadm.RunRestore(ctx, env, os.Args))
-}
-
-// needKeepalived skips if there is no keepalived.
-func needKeepalived(t testing.TB) {
-	t.Helper()
-	for _, name := range []string{"keepalived", "/usr/local/sbin/keepalived", "/usr/sbin/keepalived"} {
-		if _, err := exec.LookPath(name); err == nil {
-			return
-		}
-	}
-	if os.Getenv("IPVSLAB_REQUIRE_KEEPALIVED") == "1" {
-		t.Fatal("keepalived is neither in the PATH nor in /usr/sbin")
-	}
-	t.Skip("keepalived is neither in the PATH nor in /usr/sbin")
 }
 
 // directed is the lab of nat.yaml with something else in place of a text.
@@ -96,12 +82,10 @@ func TestDirectors(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			if strings.HasPrefix(k.name, "keepalived") {
-				needKeepalived(t)
+				probetest.Keepalived(t)
 			}
 			if k.name == "ipvsadm-original" {
-				if _, err := exec.LookPath("ipvsadm"); err != nil {
-					t.Skip(err)
-				}
+				probetest.Ipvsadm(t)
 			}
 			dir := stateRoot(t)
 			p := directed(t, k.name, "web: {", k.service, "nodes:\n", "director: "+k.director+"\nnodes:\n")
@@ -129,7 +113,7 @@ func TestDirectors(t *testing.T) {
 // generated configuration is one that keepalived accepts, and does what it says.
 func TestKeepalivedTakesOver(t *testing.T) {
 	needIPVS(t)
-	needKeepalived(t)
+	probetest.Keepalived(t)
 	dir := stateRoot(t)
 	p := directed(t, "vrrp", "director: {role: director, interfaces: {outside: 10.9.0.1, inside: 10.9.1.1}}",
 		"director: {role: director, interfaces: {outside: 10.9.0.1, inside: 10.9.1.1}}\n"+
@@ -203,7 +187,7 @@ func TestDirectorFilesOfTheUser(t *testing.T) {
 		nothingLeft(t, dir, p.Name)
 	})
 	t.Run("keepalived", func(t *testing.T) {
-		needKeepalived(t)
+		probetest.Keepalived(t)
 		stateRoot(t)
 		p := directed(t, "ownconf", "nodes:\n", "director: {kind: keepalived, config: my.conf}\nnodes:\n")
 		conf := `virtual_server 10.9.0.100 80 {
@@ -252,7 +236,7 @@ func TestDirectorsThatFail(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.name == "no-config" {
-				needKeepalived(t)
+				probetest.Keepalived(t)
 			}
 			dir := stateRoot(t)
 			p := directed(t, c.name, "nodes:\n", "director: "+c.director+"\nnodes:\n")

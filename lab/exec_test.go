@@ -14,12 +14,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
 func TestExec(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	l := up(t, plan(t, "nat.yaml", labName("exec")), lab.Options{NoServices: true})
 	node, err := l.Node("rs1")
@@ -109,7 +110,7 @@ func link(t *testing.T, node *lab.Node) string {
 
 // /etc/netns/NAMESPACE/* lies over /etc/*, and the host's files stay as they are.
 func TestEtcNetns(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	l := up(t, plan(t, "nat.yaml", labName("etc")), lab.Options{NoServices: true})
 	node, err := l.Node("client")
@@ -139,7 +140,7 @@ func TestEtcNetns(t *testing.T) {
 
 // Down ends whoever is in the lab: by whatever door it came, and if it won't hear.
 func TestDownEndsProcesses(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	l := up(t, plan(t, "nat.yaml", labName("procs")), lab.Options{NoServices: true})
 	client, err := l.Node("client")
@@ -175,7 +176,7 @@ func TestDownEndsProcesses(t *testing.T) {
 
 // Nobody ends a lab from within, and a goroutine of ours that is inside is named.
 func TestDownFromInside(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	l := up(t, plan(t, "nat.yaml", labName("self")), lab.Options{NoServices: true})
 	client, err := l.Node("client")
@@ -221,7 +222,7 @@ func exe(t *testing.T) string {
 // A command in one lab must not keep another lab's namespaces alive by having
 // copies of their mounts.
 func TestCommandPinsNothing(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	one := up(t, plan(t, "nat.yaml", labName("pin1")), lab.Options{NoServices: true})
 	two := up(t, plan(t, "nat.yaml", labName("pin2")), lab.Options{NoServices: true})
@@ -253,7 +254,7 @@ func TestCommandPinsNothing(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	ready := filepath.Join(t.TempDir(), "ready")
 	p := plan(t, "nat.yaml", labName("commands"))
@@ -291,7 +292,7 @@ func TestCommands(t *testing.T) {
 }
 
 func TestCommandNotReady(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	for name, test := range map[string]struct {
 		command topology.Command
@@ -334,7 +335,7 @@ func TestCommandNotReady(t *testing.T) {
 
 // Ctrl-C while a lab is made.
 func TestUpCancelled(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	p := plan(t, "nat.yaml", labName("cancel"))
 	p.Nodes[2].Commands = []topology.Command{{Name: "it", Argv: []string{"sleep", "1000"}, Ready: topology.Ready{Log: "never"}}}

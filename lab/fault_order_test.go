@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 	"github.com/ipvslab/ipvslab/topology"
@@ -54,7 +55,7 @@ func TestFaultsInAnyOrder(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			if slices.Contains(kinds, "keepalived") {
-				needKeepalived(t)
+				probetest.Keepalived(t)
 			}
 			dir := stateRoot(t)
 			p := orderPlan(t, kinds)

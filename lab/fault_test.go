@@ -2,13 +2,13 @@ package lab_test
 
 import (
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 	"github.com/ipvslab/ipvslab/topology"
@@ -81,7 +81,7 @@ func reaches(t testing.TB, l *lab.Lab, node, host string) bool {
 // by a cable and by a bridge. What is cut is cut for both, and works again with
 // all addresses and routes as they were.
 func TestLinksAreCutAndMended(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	l := up(t, plan(t, "dual.yaml", labName("cut")), lab.Options{})
 	const a = "A_very-long_node-name-1"
@@ -125,8 +125,8 @@ func TestLinksAreCutAndMended(t *testing.T) {
 // router -- lan -- A_very-long_node-name-1, 2b: two of three don't see each
 // other, the third sees both.
 func TestPartition(t *testing.T) {
-	needRoot(t)
-	needFeature(t, probe.SkbEdit)
+	probetest.Namespaces(t)
+	probetest.Features(t, probe.SkbEdit)
 	stateRoot(t)
 	l := up(t, plan(t, "dual.yaml", labName("split")), lab.Options{})
 	const a, host = "A_very-long_node-name-1", "fd00:9::11"
@@ -175,8 +175,8 @@ func TestPartition(t *testing.T) {
 
 // Loss and delay at one interface, and between two nodes only.
 func TestLossAndDelay(t *testing.T) {
-	needRoot(t)
-	needFeature(t, "qdisc:netem")
+	probetest.Namespaces(t)
+	probetest.Features(t, "qdisc:netem")
 	stateRoot(t)
 	l := up(t, plan(t, "dual.yaml", labName("loss")), lab.Options{})
 	ask := func(node string, n int) traffic.Result {
@@ -233,7 +233,7 @@ func TestLossAndDelay(t *testing.T) {
 
 // A command and its child, and a node's servers.
 func TestProcessesAreKilledFrozenAndRestarted(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	p := plan(t, "nat.yaml", labName("proc"))
 	p.Nodes[3].Responders = nil
@@ -312,17 +312,4 @@ func TestProcessesAreKilledFrozenAndRestarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	nothingLeft(t, dir, l.Name())
-}
-
-// needFeature skips unless the kernel has it, and proves it by trying.
-func needFeature(t testing.TB, names ...string) {
-	t.Helper()
-	missing := probe.Only(t.Context(), names...).Missing(names...)
-	switch {
-	case missing == nil:
-	case os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1":
-		t.Fatal(missing)
-	default:
-		t.Skip(missing)
-	}
 }

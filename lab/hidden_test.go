@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 )
 
@@ -26,7 +27,7 @@ func TestRootsLabsAreHidden(t *testing.T) {
 		}
 		return
 	}
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir, err := os.MkdirTemp("", "hidden")
 	if err != nil {
 		t.Fatal(err)

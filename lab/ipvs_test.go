@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
@@ -15,7 +16,7 @@ import (
 // needIPVS skips if the kernel says that it has no IPVS.
 func needIPVS(t testing.TB) {
 	t.Helper()
-	needRoot(t)
+	probetest.Namespaces(t)
 	err := probeIPVS(t)
 	switch {
 	case err == nil:

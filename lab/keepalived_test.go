@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -47,7 +48,7 @@ func ownKeepalived(t *testing.T, name, file string, replace ...string) *topology
 // says and that the addresses are there, and a client is served.
 func TestKeepalivedFiles(t *testing.T) {
 	needIPVS(t)
-	needKeepalived(t)
+	probetest.Keepalived(t)
 	for _, c := range []struct {
 		name, url string
 		warns     []string
@@ -88,7 +89,7 @@ func TestKeepalivedFiles(t *testing.T) {
 // need no knowledge of ipvslab.
 func TestKeepalivedMistakes(t *testing.T) {
 	needIPVS(t)
-	needKeepalived(t)
+	probetest.Keepalived(t)
 	for _, c := range []struct {
 		what, name, file string
 		replace          []string
@@ -169,7 +170,7 @@ func TestKeepalivedAllowed(t *testing.T) {
 		t.Skip("in the long form")
 	}
 	needIPVS(t)
-	needKeepalived(t)
+	probetest.Keepalived(t)
 	stateRoot(t)
 	p := ownKeepalived(t, "shop", "shop.conf", "    delay_loop 2", "    delay_loop 2\n    net_mask 255.255.255.0")
 	p.Directors[0].Lax = true // allow: [director-config]

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -77,7 +78,7 @@ func killHelper(t *testing.T, verb, name string, after time.Duration) {
 // SIGKILL at 100 random moments of up and down; `down` must then end whatever
 // there is, and `up` must find its way clear.
 func TestKilled(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	name := labName("killed")
 	t.Cleanup(func() {

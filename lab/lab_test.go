@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
@@ -23,21 +23,6 @@ func TestMain(m *testing.M) {
 	playProgram()
 	helper()
 	os.Exit(m.Run())
-}
-
-// needRoot skips unless namespaces can be made, and proves it: the skip is
-// legitimate only if the kernel refuses a child.
-func needRoot(t testing.TB) {
-	t.Helper()
-	cmd := exec.Command("/bin/true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	switch err := cmd.Run(); {
-	case err == nil:
-	case os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1":
-		t.Fatalf("clone(CLONE_NEWNET): %v", err)
-	default:
-		t.Skipf("needs CAP_SYS_ADMIN: clone(CLONE_NEWNET): %v", err)
-	}
 }
 
 // stateRoot gives the test a state directory of its own.
@@ -124,7 +109,7 @@ func host(t testing.TB) map[string]string {
 
 // client -- outside(10.9.0.0/24) -- router -- inside(10.9.1.0/24) -- rs1, rs2.
 func TestUpDown(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	before := host(t)
 	l := up(t, plan(t, "nat.yaml", labName("updown")), lab.Options{NoServices: true})
@@ -183,7 +168,7 @@ func nothingLeft(t testing.TB, stateDir, name string) {
 }
 
 func TestExistsAndLoad(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	p := plan(t, "nat.yaml", labName("exists"))
 	if _, err := lab.Load(p.Name); !errors.Is(err, lab.ErrNotExist) {
@@ -209,7 +194,7 @@ func TestExistsAndLoad(t *testing.T) {
 }
 
 func TestSysctlRefused(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	for key, want := range map[string]error{
 		"kernel.domainname":           rtnl.ErrNotNamespaced,

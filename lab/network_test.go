@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ import (
 // Both families, a cable without a bridge, an MTU, odd names, policy routing;
 // twice at the same time under two names.
 func TestDualStackTwice(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	one := up(t, plan(t, "dual.yaml", labName("one")), lab.Options{})
 	two := up(t, plan(t, "dual.yaml", labName("two_-")), lab.Options{Agent: lab.Detached})
@@ -60,7 +61,7 @@ func TestDualStackTwice(t *testing.T) {
 
 // Whatever is wrong is said with its place, and nothing is left of the lab.
 func TestUpFails(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	for name, test := range map[string]struct {
 		spoil func(*topology.Plan)
@@ -124,7 +125,7 @@ func TestUpFails(t *testing.T) {
 
 // Every kind of interface there is, each where the kernel has it.
 func TestInterfaceKinds(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	addr := netip.MustParseAddr
 	for name, test := range map[string]struct {
@@ -184,7 +185,7 @@ func TestInterfaceKinds(t *testing.T) {
 
 // Every example comes up and goes down.
 func TestExamples(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	files, err := filepath.Glob("../examples/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d examples, %v", len(files), err)
@@ -199,7 +200,7 @@ func TestExamples(t *testing.T) {
 			}
 			keepalived := func(d topology.DirectorPlan) bool { return d.Kind == topology.Keepalived }
 			if noIPVS == nil && slices.ContainsFunc(p.Directors, keepalived) {
-				needKeepalived(t)
+				probetest.Keepalived(t)
 			}
 			t.Cleanup(func() { lab.Down(context.Background(), p.Name) })
 			l, err := lab.Up(t.Context(), p, lab.Options{Agent: lab.Detached, NoServices: noIPVS != nil})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -35,7 +36,7 @@ func TestReload(t *testing.T) {
 				t.Skip("in the long form")
 			}
 			if strings.HasPrefix(k.name, "keepalived") {
-				needKeepalived(t)
+				probetest.Keepalived(t)
 			}
 			stateRoot(t)
 			before := append([]string{"web: {", k.service, "nodes:\n", "director: " + k.director + "\nnodes:\n"}, serving...)
@@ -86,7 +87,7 @@ func TestReload(t *testing.T) {
 // TestReloadRefuses what directors can't do, and does nothing then.
 func TestReloadRefuses(t *testing.T) {
 	needIPVS(t)
-	needKeepalived(t)
+	probetest.Keepalived(t)
 	stateRoot(t)
 	p := directed(t, "refuse", "nodes:\n", "director: {kind: keepalived, config: own.conf}\nnodes:\n")
 	conf := "virtual_server 10.9.0.100 80 {\nlvs_sched rr\nlvs_method NAT\nprotocol TCP\nreal_server 10.9.1.11 80 { weight 1 }\nreal_server 10.9.1.12 80 { weight 1 }\n}\n"

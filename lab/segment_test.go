@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/vishvananda/netlink"
@@ -11,7 +12,7 @@ import (
 
 // A network with many ports is a tree of bridges, and one network all the same.
 func TestManyPorts(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	l := up(t, plan(t, "wide.yaml", labName("wide")), lab.Options{})
 	// The first is on another bridge than the server, the last on the same.

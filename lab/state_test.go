@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 )
 
 // Of several who bring up the same lab one does it; several may end it.
 func TestSerialised(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	p := plan(t, "nat.yaml", labName("serial"))
 	t.Cleanup(func() { lab.Down(t.Context(), p.Name) })
@@ -54,7 +55,7 @@ func TestSerialised(t *testing.T) {
 
 // A namespace of the same name that no lab has recorded is not touched.
 func TestForeignNamespace(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	p := plan(t, "nat.yaml", labName("foreign"))
 	foreign := p.Name + ".rs1"
@@ -86,7 +87,7 @@ func TestForeignNamespace(t *testing.T) {
 // Down works without a readable state, without the plan, and after a reboot;
 // Up explains, or clears the way.
 func TestDamagedState(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	dir := stateRoot(t)
 	for name, test := range map[string]struct {
 		file   string

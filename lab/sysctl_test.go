@@ -3,6 +3,7 @@ package lab_test
 import (
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
@@ -11,7 +12,7 @@ import (
 // Every setting of a plan is there after Up, also where the defaults, an
 // interface's own and the whole node's are at odds.
 func TestSettingsAreMade(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	stateRoot(t)
 	p := plan(t, "dual.yaml", labName("settings"))
 	for i, n := range p.Nodes {

@@ -2,10 +2,10 @@ package scenarios_test
 
 import (
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/scenarios"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -16,7 +16,7 @@ import (
 func otherDirectors(t *testing.T) []scenarios.Target {
 	t.Helper()
 	kinds := []string{"ipvsadm"}
-	if haveKeepalived(t) {
+	if probetest.HaveKeepalived(t) {
 		kinds = append(kinds, "keepalived")
 	}
 	files := []string{"article"}
@@ -74,18 +74,3 @@ func withDirector(t *testing.T, path, kind, name string) *topology.Plan {
 }
 
 func isKeepalived(d topology.DirectorPlan) bool { return d.Kind == topology.Keepalived }
-
-// haveKeepalived tells whether keepalived is installed; CI must have it.
-func haveKeepalived(t *testing.T) bool {
-	t.Helper()
-	for _, name := range []string{"keepalived", "/usr/local/sbin/keepalived", "/usr/sbin/keepalived"} {
-		if _, err := exec.LookPath(name); err == nil {
-			return true
-		}
-	}
-	if os.Getenv("IPVSLAB_REQUIRE_KEEPALIVED") == "1" {
-		t.Fatal("keepalived is neither in the PATH nor in /usr/sbin")
-	}
-	t.Log("keepalived is neither in the PATH nor in /usr/sbin: its labs are left out")
-	return false
-}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipvslab/ipvslab/internal/launch"
 	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/scenarios"
 	"github.com/ipvslab/ipvslab/topology"
@@ -59,7 +60,7 @@ func TestLabs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if slices.ContainsFunc(plan.Directors, isKeepalived) && !haveKeepalived(t) {
+			if slices.ContainsFunc(plan.Directors, isKeepalived) && !probetest.HaveKeepalived(t) {
 				continue
 			}
 			if slices.Contains(launch.Needs(plan, false), sctpSocket) && !haveSCTP(t) {
@@ -95,13 +96,5 @@ func haveSCTP(t *testing.T) bool {
 // it by trying.
 func needKernel(t *testing.T) {
 	t.Helper()
-	names := []string{probe.NetAdmin, probe.SysAdmin, probe.Link("veth"), probe.Link("bridge"), probe.IPVS}
-	missing := probe.Only(t.Context(), names...).Missing(names...)
-	if missing == nil {
-		return
-	}
-	if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
+	probetest.Features(t, probe.NetAdmin, probe.SysAdmin, probe.Link("veth"), probe.Link("bridge"), probe.IPVS)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/scenarios"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -78,9 +79,7 @@ func TestFaults(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) { playFaults(t, file) })
 		t.Run(filepath.Base(file)+", keepalived", func(t *testing.T) {
-			if !haveKeepalived(t) {
-				t.Skip("there is no keepalived")
-			}
+			probetest.Keepalived(t)
 			playFaults(t, rewritten(t, file, "keepalived"))
 		})
 	}

@@ -2,19 +2,17 @@ package main
 
 import (
 	"errors"
-	"os"
 	"runtime"
 	"testing"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // TestSettle: what is in namespaces that have ended is gone.
 func TestSettle(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making network namespaces takes root")
-	}
+	probetest.Namespaces(t)
 	home, err := lookout()
 	if err != nil {
 		t.Fatal(err)

@@ -10,26 +10,11 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 )
-
-// needRoot skips unless namespaces can be made, and proves it: the skip is
-// legitimate only if the kernel refuses a child.
-func needRoot(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command("/bin/true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	switch err := cmd.Run(); {
-	case err == nil:
-	case os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1":
-		t.Fatalf("clone(CLONE_NEWNET): %v", err)
-	default:
-		t.Skipf("needs CAP_SYS_ADMIN: clone(CLONE_NEWNET): %v", err)
-	}
-}
 
 func name(t *testing.T, suffix string) string {
 	return fmt.Sprintf("netnstest%d.%s", os.Getpid(), suffix)
@@ -62,7 +47,7 @@ func currentID(t *testing.T) netns.ID {
 // 200 callers at once, each looking twice at where it is, with nested calls
 // and with bystanders that must never find themselves inside.
 func TestDoConcurrent(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	home := currentID(t)
 	var names []string
 	for i := range 8 {
@@ -132,7 +117,7 @@ func TestDoConcurrent(t *testing.T) {
 }
 
 func TestDoReportsErrorAndGoexit(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	n := name(t, "err")
 	create(t, n)
 	boom := errors.New("boom")
@@ -145,7 +130,7 @@ func TestDoReportsErrorAndGoexit(t *testing.T) {
 }
 
 func TestCreateDelete(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	n := name(t, "one")
 	create(t, n)
 	if err := netns.Create(n); !errors.Is(err, netns.ErrExists) {
@@ -176,7 +161,7 @@ func TestCreateDelete(t *testing.T) {
 
 // Each function runs in its own namespace, and the first failure ends it.
 func TestCreateAllInside(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	names := []string{name(t, "in0"), name(t, "in1"), name(t, "in2")}
 	t.Cleanup(func() {
 		for _, n := range names {
@@ -207,7 +192,7 @@ func TestCreateAllInside(t *testing.T) {
 
 // A plain file is what a process killed between open and mount leaves.
 func TestHalfMade(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	n := name(t, "half")
 	create(t, name(t, "other")) // makes the directory
 	if err := os.WriteFile(netns.Path(n), nil, 0o400); err != nil {
@@ -222,7 +207,7 @@ func TestHalfMade(t *testing.T) {
 }
 
 func TestStart(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	n := name(t, "start")
 	create(t, n)
 	ns, err := netns.Open(n)
@@ -245,6 +230,7 @@ func TestStart(t *testing.T) {
 }
 
 func BenchmarkDo(b *testing.B) {
+	probetest.Namespaces(b)
 	ns, err := netns.Current()
 	if err != nil {
 		b.Fatal(err)
@@ -252,7 +238,7 @@ func BenchmarkDo(b *testing.B) {
 	defer ns.Close()
 	for b.Loop() {
 		if err := ns.Do(func() error { return nil }); err != nil {
-			b.Skip(err)
+			b.Fatal(err)
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package probe answers what the running kernel can do for a lab, for this
-// process, now.
+// process, now, and where an administrator's program is installed.
 //
 // It tries rather than guesses: a link type is there when a link of it could
 // be made, a scheduler when a service with it was accepted. Everything that

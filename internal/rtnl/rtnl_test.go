@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -22,14 +21,7 @@ import (
 // of this process one.
 func space(t *testing.T) *netns.NS {
 	t.Helper()
-	cmd := exec.Command("/bin/true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	if err := cmd.Run(); err != nil {
-		if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" {
-			t.Fatalf("clone(CLONE_NEWNET): %v", err)
-		}
-		t.Skipf("needs CAP_SYS_ADMIN: clone(CLONE_NEWNET): %v", err)
-	}
+	probetest.Namespaces(t)
 	name := fmt.Sprintf("rtnltest%d.%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
 	t.Cleanup(func() {
 		if err := netns.Delete(name); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
@@ -22,13 +23,7 @@ func TestMain(m *testing.M) {
 // article is the plan of the tutorial's lab, under a name of the test's own.
 func article(t *testing.T) *topology.Plan {
 	t.Helper()
-	report := probe.Only(t.Context(), probe.IPVS, probe.NetAdmin)
-	if err := report.Require(probe.IPVS, probe.NetAdmin); err != nil {
-		if os.Getenv("IPVSLAB_REQUIRE_KERNEL") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	probetest.Features(t, probe.IPVS, probe.NetAdmin)
 	plan, _, err := topology.Open("../../examples/article.yaml", "story-"+fmt.Sprint(os.Getpid()))
 	if err != nil {
 		t.Fatal(err)

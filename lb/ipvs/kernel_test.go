@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/lbtest"
@@ -77,9 +78,7 @@ func asProc(s lb.Service) lb.ProcService {
 func TestIpvsadmAgrees(t *testing.T) {
 	ns := newNamespace(t)
 	table := openAt(t, ns)
-	if _, err := exec.LookPath("ipvsadm"); err != nil {
-		t.Skip(err) // a cross-check for where it is installed
-	}
+	probetest.Ipvsadm(t)
 	mustApply(t, table, lbtest.Examples()...)
 	out := ipvsadm(t, ns, "-S", "-n")
 	for _, want := range []string{

@@ -18,6 +18,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ipvslab/ipvslab/internal/probe"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/ipvs"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
@@ -158,27 +160,17 @@ func inNamespace(t *testing.T, fn func() error) {
 // IPVS in this kernel, or no ipvsadm 1.31. Where they are required, it fails.
 func needReal(t *testing.T) {
 	t.Helper()
-	refuse := t.Skip
-	if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" && os.Getenv("IPVSLAB_REQUIRE_IPVSADM") == "1" {
-		refuse = t.Fatal
-	}
-	table, err := ipvs.Open(t.Context(), "")
-	switch {
-	case errors.Is(err, lb.ErrNotPermitted) || errors.Is(err, lb.ErrNoIPVS):
-		refuse(err)
-	case err != nil:
-		t.Fatal(err)
-	default:
-		table.Close()
-	}
-	if _, err := exec.LookPath("ipvsadm"); err != nil {
-		refuse(err)
-	}
+	probetest.Features(t, probe.NetAdmin, probe.IPVS)
+	probetest.Ipvsadm(t)
 	out, err := exec.Command("ipvsadm", "-v").CombinedOutput()
 	if err != nil {
 		t.Fatalf("ipvsadm -v: %v: %s", err, out)
 	}
 	if !strings.HasPrefix(string(out), "ipvsadm v1.31 ") {
+		refuse := t.Skip
+		if os.Getenv("IPVSLAB_REQUIRE_IPVSADM") == "1" {
+			refuse = t.Fatal
+		}
 		refuse("not the release that is compared with: " + string(out))
 	}
 }

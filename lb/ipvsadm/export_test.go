@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/health"
 	"github.com/ipvslab/ipvslab/lb/ipvsadm"
@@ -89,16 +90,14 @@ func keepalivedChecks(t *testing.T, file, want string) {
 		text += fmt.Sprintf("# lost: %s\n", l)
 	}
 	golden(t, want, []byte(text))
-	const program = "/usr/sbin/keepalived"
-	if _, err := os.Stat(program); err != nil {
-		t.Logf("keepalived itself was not asked: %v", err)
+	if !probetest.HaveKeepalived(t) {
 		return
 	}
 	conf := filepath.Join(t.TempDir(), "keepalived.conf")
 	if err := os.WriteFile(conf, []byte("global_defs {\n    script_user root\n    enable_script_security\n}\n"+text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if said, err := exec.Command(program, "--config-test", "--use-file", conf).CombinedOutput(); err != nil {
+	if said, err := exec.Command(probetest.Keepalived(t), "--config-test", "--use-file", conf).CombinedOutput(); err != nil {
 		t.Errorf("keepalived: %v\n%s", err, said)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -123,21 +124,8 @@ func place(t *testing.T) string {
 	return dir
 }
 
-// needNamespaces skips where this host, provably, gives no namespaces.
-func needNamespaces(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "confined", "uid")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
-	if err := cmd.Run(); err != nil {
-		if os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1" {
-			t.Fatalf("this host gives no namespaces: %v", err)
-		}
-		t.Skipf("this host gives no namespaces: %v", err)
-	}
-}
-
 func TestConfinement(t *testing.T) {
-	needNamespaces(t)
+	probetest.Clone(t, namespaces)
 	t.Run("invoker", testConfinement)
 	t.Run("ordinary user", func(t *testing.T) { asOrdinaryUser(t, "TestConfinement/invoker") })
 }
@@ -241,7 +229,7 @@ func asOrdinaryUser(t *testing.T, tests string) {
 
 // TestOwner: root in a directory of somebody else's writes as that one.
 func TestOwner(t *testing.T) {
-	needNamespaces(t)
+	probetest.Clone(t, namespaces)
 	if os.Getuid() != 0 {
 		t.Skip("only root can write in another user's directory")
 	}

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 )
 
 // TestAuthenticationDiffers: keepalived and we throw each other's advertisements
@@ -12,8 +14,8 @@ func TestAuthenticationDiffers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("version 2 counts in whole seconds")
 	}
-	program := findKeepalived(t)
-	needRoot(t)
+	program := probetest.Keepalived(t)
+	probetest.Namespaces(t)
 	for _, c := range []struct {
 		name, ours, theirs string
 		says, theySay      string

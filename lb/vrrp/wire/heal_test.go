@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -58,9 +59,9 @@ func TestSplitBrainHeals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			program := ""
 			if c.stays || c.goes {
-				program = findKeepalived(t)
+				program = probetest.Keepalived(t)
 			}
-			needRoot(t)
+			probetest.Namespaces(t)
 			t.Parallel()
 			n := newNetwork(t)
 			client := n.client()

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 )
 
 // These tests wait for others most of the time.
@@ -23,21 +25,6 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(m.Run())
-}
-
-// findKeepalived finds the program, or skips the test.
-func findKeepalived(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"keepalived", "/usr/local/sbin/keepalived", "/usr/sbin/keepalived"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("IPVSLAB_REQUIRE_KEEPALIVED") == "1" {
-		t.Fatal("keepalived is neither in the PATH nor in /usr/sbin")
-	}
-	t.Skip("keepalived is neither in the PATH nor in /usr/sbin")
-	return ""
 }
 
 // keepalivedConf writes the same group in keepalived's words.
@@ -132,8 +119,8 @@ func (n *network) keepalived(program string, i int, g Group, edits ...string) (s
 // preferred one: it gets the addresses, gives them up when it stops, and gets
 // them back when it returns.
 func TestKeepalived(t *testing.T) {
-	program := findKeepalived(t)
-	needRoot(t)
+	program := probetest.Keepalived(t)
+	probetest.Namespaces(t)
 	for _, c := range []struct {
 		name     string
 		version  uint8

@@ -7,16 +7,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/vishvananda/netlink"
 )
@@ -35,20 +34,6 @@ type network struct {
 }
 
 var networks = []string{"out", "in"}
-
-// needRoot skips unless namespaces can be made, and proves it.
-func needRoot(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command("/bin/true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	switch err := cmd.Run(); {
-	case err == nil:
-	case os.Getenv("IPVSLAB_REQUIRE_KERNEL") == "1":
-		t.Fatalf("clone(CLONE_NEWNET): %v", err)
-	default:
-		t.Skipf("needs CAP_SYS_ADMIN: clone(CLONE_NEWNET): %v", err)
-	}
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -82,7 +67,7 @@ func newNamespace(t *testing.T) (*netns.NS, string) {
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	needRoot(t)
+	probetest.Namespaces(t)
 	n := &network{t: t}
 	n.middle, _ = newNamespace(t)
 	for i := range n.nodes {

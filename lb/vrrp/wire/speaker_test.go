@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/lb/vrrp"
 )
@@ -151,7 +152,7 @@ func TestNeighboursLearn(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	needRoot(t)
+	probetest.Namespaces(t)
 	ns, _ := newNamespace(t)
 	if _, err := New(ns, []Group{group(0, nil)}, nil); err == nil || !strings.Contains(err.Error(), "no interface out") {
 		t.Errorf("without its interfaces: %v", err)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 )
 
 // way is something that a keepalived.conf(5) may say, and that an election has
@@ -150,8 +152,8 @@ func ways() []way {
 // TestWaysOfKeepalived has keepalived configured in many ways, with us on the
 // other side.
 func TestWaysOfKeepalived(t *testing.T) {
-	program := findKeepalived(t)
-	needRoot(t)
+	program := probetest.Keepalived(t)
+	probetest.Namespaces(t)
 	for _, w := range ways() {
 		t.Run(w.name, func(t *testing.T) {
 			if w.long && testing.Short() {
