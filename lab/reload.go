@@ -137,14 +137,23 @@ func sameLab(a, b *topology.Plan) error {
 	if a.Name != b.Name {
 		other = append(other, fmt.Sprintf("the name (%s, %s)", a.Name, b.Name))
 	}
-	if !sameJSON(a.Networks, b.Networks) {
+	switch same, err := sameJSON(a.Networks, b.Networks); {
+	case err != nil:
+		return fmt.Errorf("compare networks: %w", err)
+	case !same:
 		other = append(other, "networks")
 	}
 	for i := range a.Nodes {
 		at := slices.IndexFunc(b.Nodes, func(n topology.Node) bool { return n.Name == a.Nodes[i].Name })
 		if at < 0 {
 			other = append(other, "node "+a.Nodes[i].Name+" (it is gone)")
-		} else if what := differing(a.Nodes[i], b.Nodes[at]); len(what) > 0 {
+			continue
+		}
+		what, err := differing(a.Nodes[i], b.Nodes[at])
+		if err != nil {
+			return fmt.Errorf("compare node %s: %w", a.Nodes[i].Name, err)
+		}
+		if len(what) > 0 {
 			other = append(other, fmt.Sprintf("node %s (%s)", a.Nodes[i].Name, strings.Join(what, ", ")))
 		}
 	}
@@ -161,17 +170,24 @@ func sameLab(a, b *topology.Plan) error {
 
 // sameJSON compares values of a plan as they are on disk, but for the rule that
 // each thing comes from.
-func sameJSON(a, b any) bool { return reflect.DeepEqual(plain(a), plain(b)) }
+func sameJSON(a, b any) (bool, error) {
+	x, err := plain(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := plain(b)
+	return reflect.DeepEqual(x, y), err
+}
 
-func plain(v any) (out any) {
+func plain(v any) (out any, err error) {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := json.Unmarshal(data, &out); err != nil {
-		return err
+		return nil, err
 	}
-	return withoutOrigin(out)
+	return withoutOrigin(out), nil
 }
 
 func withoutOrigin(v any) any {
@@ -190,15 +206,18 @@ func withoutOrigin(v any) any {
 }
 
 // differing names the fields in which two nodes differ.
-func differing(a, b topology.Node) []string {
-	var out []string
+func differing(a, b topology.Node) (out []string, err error) {
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range x.NumField() {
-		if !sameJSON(x.Field(i).Interface(), y.Field(i).Interface()) {
-			out = append(out, strings.ToLower(x.Type().Field(i).Name))
+		name := strings.ToLower(x.Type().Field(i).Name)
+		switch same, err := sameJSON(x.Field(i).Interface(), y.Field(i).Interface()); {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", name, err)
+		case !same:
+			out = append(out, name)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // tryConfigs tries the users' configurations before anybody is told.
@@ -247,7 +266,11 @@ func (b *builder) reload(ctx context.Context, before *topology.Plan, d *topology
 			return "", err
 		}
 		return b.setTable(ctx, before, node, d)
-	case !sameProgram(old, d):
+	}
+	switch same, err := sameProgram(old, d); {
+	case err != nil:
+		return "", fmt.Errorf("compare with what it was: %w", err)
+	case !same:
 		return "restarted: it is another program, or has other arguments", b.renew(ctx, node, *p)
 	}
 	switch d.Kind {
@@ -272,7 +295,7 @@ func (b *builder) reload(ctx context.Context, before *topology.Plan, d *topology
 }
 
 // sameProgram tells whether a process can be told of changes, and needs no other one.
-func sameProgram(a, b *topology.DirectorPlan) bool {
+func sameProgram(a, b *topology.DirectorPlan) (bool, error) {
 	x, y := *a, *b
 	x.Ready, y.Ready, x.Rules, y.Rules, x.Origin, y.Origin, x.Lax, y.Lax = nil, nil, "", "", "", "", false, false
 	return sameJSON(x, y)

@@ -125,14 +125,12 @@ type model struct {
 	*health.Monitor
 	checks health.Service
 	now    time.Time
-	last   lb.Service
+	last   lb.Service // what the table was expected to be last
 }
 
-// same tells whether a table is what was expected before.
-func (m *model) same(want lb.Service) bool {
-	before := m.last
-	m.last = want
-	return len(lb.Diff([]lb.Service{before}, []lb.Service{want}, lb.DiffOptions{})) == 0
+// changes tells whether a table is another than what was expected before.
+func (m *model) changes(want lb.Service) bool {
+	return len(lb.Diff([]lb.Service{m.last}, []lb.Service{want}, lb.DiffOptions{})) > 0
 }
 
 // table is what the table has to hold while these servers are down.
@@ -169,9 +167,10 @@ func (s *service) awaitTable(ctx context.Context, m *model, down map[int]bool) {
 		}
 	}
 	want := m.table(keys)
-	if m.same(want) { // it takes a while until it could be wrong
+	if !m.changes(want) { // it takes a while until it could be wrong
 		s.st.pause(ctx, s.noticeTime())
 	}
+	m.last = want
 	var wrong []string
 	err := poll(ctx, s.verdictTime(), func() (bool, error) {
 		have, err := s.st.table(ctx, s.director).Get(ctx, s.Spec.Key)

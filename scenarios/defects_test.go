@@ -133,7 +133,7 @@ func tableDefects() []defect {
 				i := slices.IndexFunc(p.Services, func(s topology.Service) bool { return s.Name == "dns" })
 				p.Services[i].Spec.Flags = lb.OnePacket
 			},
-			says: []string{"udp 10.0.0.100:53: flags is 4, planned is 0"},
+			says: []string{"udp 10.0.0.100:53: flags is one-packet, planned is none"},
 		},
 	}
 }
