@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -131,95 +130,6 @@ func (b *builder) absolute(plan *topology.Plan) {
 	}
 }
 
-// sameLab tells whether two plans differ in nothing that Up alone can make.
-func sameLab(a, b *topology.Plan) error {
-	var other []string
-	if a.Name != b.Name {
-		other = append(other, fmt.Sprintf("the name (%s, %s)", a.Name, b.Name))
-	}
-	switch same, err := sameJSON(a.Networks, b.Networks); {
-	case err != nil:
-		return fmt.Errorf("compare networks: %w", err)
-	case !same:
-		other = append(other, "networks")
-	}
-	for i := range a.Nodes {
-		at := slices.IndexFunc(b.Nodes, func(n topology.Node) bool { return n.Name == a.Nodes[i].Name })
-		if at < 0 {
-			other = append(other, "node "+a.Nodes[i].Name+" (it is gone)")
-			continue
-		}
-		what, err := differing(a.Nodes[i], b.Nodes[at])
-		if err != nil {
-			return fmt.Errorf("compare node %s: %w", a.Nodes[i].Name, err)
-		}
-		if len(what) > 0 {
-			other = append(other, fmt.Sprintf("node %s (%s)", a.Nodes[i].Name, strings.Join(what, ", ")))
-		}
-	}
-	for i := range b.Nodes {
-		if !slices.ContainsFunc(a.Nodes, func(n topology.Node) bool { return n.Name == b.Nodes[i].Name }) {
-			other = append(other, "node "+b.Nodes[i].Name+" (it is new)")
-		}
-	}
-	if len(other) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: the file differs from what is up in %s; take the lab down and up again for that", ErrOtherLab, strings.Join(other, "; "))
-}
-
-// sameJSON compares values of a plan as they are on disk, but for the rule that
-// each thing comes from.
-func sameJSON(a, b any) (bool, error) {
-	x, err := plain(a)
-	if err != nil {
-		return false, err
-	}
-	y, err := plain(b)
-	return reflect.DeepEqual(x, y), err
-}
-
-func plain(v any) (out any, err error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(data, &out); err != nil {
-		return nil, err
-	}
-	return withoutOrigin(out), nil
-}
-
-func withoutOrigin(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		delete(v, "origin")
-		for _, sub := range v {
-			withoutOrigin(sub)
-		}
-	case []any:
-		for _, sub := range v {
-			withoutOrigin(sub)
-		}
-	}
-	return v
-}
-
-// differing names the fields in which two nodes differ.
-func differing(a, b topology.Node) (out []string, err error) {
-	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range x.NumField() {
-		name := strings.ToLower(x.Type().Field(i).Name)
-		switch same, err := sameJSON(x.Field(i).Interface(), y.Field(i).Interface()); {
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", name, err)
-		case !same:
-			out = append(out, name)
-		}
-	}
-	return out, nil
-}
-
 // tryConfigs tries the users' configurations before anybody is told.
 func (b *builder) tryConfigs(ctx context.Context) error {
 	for i := range b.plan.Directors {
@@ -257,7 +167,7 @@ func (b *builder) reload(ctx context.Context, before *topology.Plan, d *topology
 		return b.setTable(ctx, before, node, d)
 	case !p.alive():
 		return "it does not run; it will be told when it is started", nil
-	case !hasProcess(b.plan, d) && d.Kind != topology.Embedded:
+	case !hasProcess(b.plan, d) && (d.Kind != topology.Embedded || old.Kind != topology.Embedded):
 		if err := p.end(ctx, true); err != nil {
 			return "", err
 		}

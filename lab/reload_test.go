@@ -95,7 +95,8 @@ func TestReloadRefuses(t *testing.T) {
 	l := up(t, p, lab.Options{})
 	other := directed(t, "refuse", "10.9.1.12", "10.9.1.13")
 	other.Name = p.Name
-	if _, _, err := l.Reload(t.Context(), other, lab.Options{}); !errors.Is(err, lab.ErrOtherLab) || !strings.Contains(err.Error(), "node rs2 (interfaces)") {
+	if _, _, err := l.Reload(t.Context(), other, lab.Options{}); !errors.Is(err, lab.ErrOtherLab) || !strings.Contains(err.Error(), "node rs2 (interfaces)") ||
+		!strings.Contains(err.Error(), "rs2, up: address 10.9.1.12/24") || !strings.Contains(err.Error(), "rs2, the file: address 10.9.1.13/24") {
 		t.Errorf("another address: %v", err)
 	}
 	write(t, p.Directors[0].Config, strings.Replace(conf, "lvs_method", "lvs_mehtod", 1))
@@ -104,6 +105,32 @@ func TestReloadRefuses(t *testing.T) {
 		t.Errorf("a word that keepalived doesn't know: %v", err)
 	}
 	expectTable(t, l, "refused", "80: 11:1 12:1")
+}
+
+// TestReloadOtherKind swaps what runs a director: the table stays what it was.
+func TestReloadOtherKind(t *testing.T) {
+	needIPVS(t)
+	probetest.Keepalived(t)
+	stateRoot(t)
+	p := directed(t, "kind", "nodes:\n", "director: keepalived\nnodes:\n")
+	l := up(t, p, lab.Options{})
+	for _, step := range []struct{ kind, how string }{
+		{"embedded", "3 changes to its table"}, // keepalived has cleared it at its end
+		{"ipvsadm", "0 changes to its table"},
+		{"keepalived", "started, for there is something to watch now"},
+	} {
+		next := directed(t, "kind", "nodes:\n", "director: "+step.kind+"\nnodes:\n")
+		next.Name = p.Name
+		now, done, err := l.Reload(t.Context(), next, lab.Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", step.kind, err)
+		}
+		if len(done) != 1 || done[0].How != step.how {
+			t.Errorf("%s: done %+v, want %q", step.kind, done, step.how)
+		}
+		expectTable(t, now, step.kind, "80: 11:1 12:1")
+		l = now
+	}
 }
 
 func write(t *testing.T, path, text string) {

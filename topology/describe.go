@@ -84,6 +84,22 @@ func Describe(w io.Writer, p *Plan) error {
 	return nil
 }
 
+// DescribeNode is what a plan has of a node as [Describe] writes it, a line an
+// item, with the rule that brought it.
+func DescribeNode(n *Node) []string {
+	var b bytes.Buffer
+	d := &describer{tabwriter.NewWriter(&b, 0, 4, 1, ' ', 0)}
+	d.node(n)
+	_ = d.tw.Flush() // into memory
+	var out []string
+	for line := range strings.Lines(b.String()) {
+		if item, ok := strings.CutPrefix(line, "  "); ok {
+			out = append(out, strings.Join(strings.Fields(item), " "))
+		}
+	}
+	return out
+}
+
 type describer struct{ tw *tabwriter.Writer }
 
 // head starts a block; item adds a line to it, with columns.
