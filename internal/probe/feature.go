@@ -113,19 +113,24 @@ type MissingError struct {
 // Error names each missing feature, the evidence and, once each, the remedies.
 func (e *MissingError) Error() string {
 	var what, remedies []string
+	last := ""
 	for _, f := range e.Missing {
 		s := f.Name
 		if f.Why != "" {
 			s += " (" + f.Why + ")"
 		}
 		what = append(what, s)
-		if f.Remedy != "" && !slices.Contains(remedies, f.Remedy) {
-			remedies = append(remedies, f.Remedy)
+		remedy, guest := strings.CutSuffix(f.Remedy, remedyGuest)
+		if guest { // said once, for all of them
+			last = remedyGuest
+		}
+		if remedy != "" && !slices.Contains(remedies, remedy) {
+			remedies = append(remedies, remedy)
 		}
 	}
 	s := fmt.Sprintf("kernel %s lacks %s", e.Kernel, strings.Join(what, ", "))
 	if len(remedies) > 0 {
-		s += ": " + strings.Join(remedies, "; or ")
+		s += ": " + strings.Join(remedies, "; ") + last
 	}
 	return s
 }

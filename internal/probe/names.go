@@ -50,8 +50,9 @@ func All() []string {
 
 // The remedies of the failure modes no-ipvs-kernel and scheduler-missing.
 const (
-	remedyIPVS      = "load it as root (modprobe ip_vs), or use a guest kernel (--kernel auto)"
+	remedyGuest     = ", or use a guest kernel (--kernel auto)" // the way out of most of them
+	remedyIPVS      = "load it as root (modprobe ip_vs)" + remedyGuest
 	remedyScheduler = "load it as root (modprobe ip_vs_%s), pick another scheduler, or use a guest kernel that has it"
-	remedyPrivilege = "run as root, or use a guest kernel (--kernel auto)"
-	remedyModule    = "load it as root (modprobe %s), or use a guest kernel (--kernel auto)"
+	remedyPrivilege = "run as root" + remedyGuest
+	remedyModule    = "load it as root (modprobe %s)" + remedyGuest
 )

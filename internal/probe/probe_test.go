@@ -38,6 +38,14 @@ func TestReportMissing(t *testing.T) {
 	if err.Error() != want {
 		t.Errorf("message is\n%s, want\n%s", err, want)
 	}
+	err = &MissingError{Kernel: "6.1.0", Missing: []Feature{
+		no(NetAdmin, "uid 1", remedyPrivilege), unknown("link:veth", "not tried"), no("ipvs", "no family", remedyIPVS), no(SysAdmin, "uid 1", remedyPrivilege),
+	}}
+	want = "kernel 6.1.0 lacks privilege:net-admin (uid 1), link:veth (not tried), ipvs (no family), privilege:sys-admin (uid 1): " +
+		"run as root; load it as root (modprobe ip_vs), or use a guest kernel (--kernel auto)"
+	if err.Error() != want {
+		t.Errorf("message is\n%s, want\n%s", err, want)
+	}
 }
 
 func TestReportSurvivesJSON(t *testing.T) {
