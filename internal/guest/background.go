@@ -113,6 +113,9 @@ func started(ctx context.Context, dir string, ready *os.File, o Options) (*Guest
 		err = fmt.Errorf("start guest: %w", ctx.Err())
 	case len(word) > 0:
 		err = errors.New(string(word))
+		if i, rerr := readInfo(dir); rerr == nil && i.Died != "" { // the same, as an error that can be told from others
+			err = i.diedError()
+		}
 	default:
 		log, _ := os.ReadFile(filepath.Join(dir, logFile)) // whatever there is
 		err = fmt.Errorf("start guest: its supervisor ended without a word: %s", strings.TrimSpace(string(log)))

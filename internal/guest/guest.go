@@ -67,6 +67,7 @@ type Options struct {
 // DiedError tells that a guest is lost.
 type DiedError struct {
 	ID      string   // of a background guest
+	Booting bool     // it was never ready
 	Labs    []string // that were in it
 	Reason  error    // why, if known
 	Console string   // the tail of what its kernel printed
@@ -82,6 +83,9 @@ func (e *DiedError) Error() string {
 		b.WriteString(" with lab " + strings.Join(e.Labs, ", "))
 	}
 	b.WriteString(" died")
+	if e.Booting {
+		b.WriteString(" while it booted")
+	}
 	if e.Reason != nil {
 		fmt.Fprintf(&b, ": %v", e.Reason)
 	}
@@ -186,26 +190,27 @@ type instance struct {
 	machine machine.Machine
 	client  *session.Client
 	options Options
-	ready   chan struct{} // closed when the boot has ended, well or not
+	ready   chan struct{} // closed when the boot has ended
+	failure error         // of the boot; known when ready is closed
 }
 
 // launch boots a guest and sends it its configuration. Commands can be sent at once; they
-// run when it is ready. The channel delivers the outcome of the boot.
-func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
+// run when it is ready.
+func launch(ctx context.Context, o Options) (*instance, error) {
 	l, ok := launchers[o.Launcher]
 	if !ok {
-		return nil, nil, fmt.Errorf("boot guest: unknown kind %q", o.Launcher)
+		return nil, fmt.Errorf("boot guest: unknown kind %q", o.Launcher)
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, nil, fmt.Errorf("boot guest: %w", err)
+		return nil, fmt.Errorf("boot guest: %w", err)
 	}
 	m, err := l.host.Launch(ctx, machine.Spec{
 		Kernel: o.Kernel, ModulesDir: o.ModulesDir, Memory: o.Memory,
 		Init: self, KernelArgs: o.KernelArgs, Writable: o.Writable, NoNamespaces: o.NoNamespaces,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("boot guest: %w", err)
+		return nil, fmt.Errorf("boot guest: %w", err)
 	}
 	for _, n := range m.Notes() {
 		o.Note(n)
@@ -215,47 +220,50 @@ func launch(ctx context.Context, o Options) (*instance, <-chan error, error) {
 		err = o.planModules() // while the kernel boots
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, m.Kill())
+		return nil, errors.Join(err, m.Kill())
 	}
-	i := &instance{m, client, o, make(chan struct{})}
-	booted := make(chan error, 1)
+	i := &instance{machine: m, client: client, options: o, ready: make(chan struct{})}
 	watchdog := time.AfterFunc(o.BootTimeout, func() { _ = m.Kill() })
 	go func() {
-		err := client.Configure(boot.Config{Writable: o.Writable, Modules: o.plan.Files, Demand: o.plan.Demand, ModulesDir: o.ModulesDir, Executable: self})
+		i.failure = client.Configure(boot.Config{Writable: o.Writable, Modules: o.plan.Files, Demand: o.plan.Demand, ModulesDir: o.ModulesDir, Executable: self})
 		if !watchdog.Stop() {
-			err = fmt.Errorf("boot guest: not ready within %v", o.BootTimeout)
+			i.failure = fmt.Errorf("boot guest: not ready within %v", o.BootTimeout)
 		}
-		booted <- err
 		close(i.ready)
 	}()
-	return i, booted, nil
+	return i, nil
 }
 
 // run runs a command in the guest and tells a lost guest from a failed command.
-func (i *instance) run(ctx context.Context, booted <-chan error, cmd session.Command) (int, error) {
+func (i *instance) run(ctx context.Context, cmd session.Command) (int, error) {
 	status, err := i.client.Run(ctx, cmd)
 	if !errors.Is(err, session.ErrLost) {
 		return status, err
 	}
-	return -1, i.died(booted)
+	return -1, i.died()
 }
 
-// died makes the error of a guest whose connection is lost.
-func (i *instance) died(booted <-chan error) error {
-	var why error
+// died makes the error of a guest whose connection is lost. Its kernel may take
+// a moment to end after init, or hang on.
+func (i *instance) died() *DiedError {
+	late, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	e := &DiedError{}
 	select {
 	case <-i.machine.Done():
-		why = i.machine.Err()
-	case <-time.After(2 * time.Second): // init is gone, the kernel hangs on
+		e.Reason = i.machine.Err()
+	case <-late.Done():
 	}
 	select {
-	case err := <-booted:
-		if err != nil && !errors.Is(err, session.ErrLost) {
-			why = errors.Join(err, why)
+	case <-i.ready:
+		e.Booting = i.failure != nil
+		if e.Booting && !errors.Is(i.failure, session.ErrLost) {
+			e.Reason = errors.Join(i.failure, e.Reason)
 		}
-	default:
+	case <-late.Done():
 	}
-	return &DiedError{Reason: why, Console: i.machine.Console()}
+	e.Console = i.machine.Console()
+	return e
 }
 
 // stop ends the guest. Its files have been written back after each command.

@@ -227,6 +227,37 @@ func TestDied(t *testing.T) {
 	if !errors.As(err, &died) || !strings.Contains(died.Console, "Kernel panic") || !strings.Contains(err.Error(), "panicked") {
 		t.Errorf("status %d, %v", status, err)
 	}
+	if err != nil && died.Booting {
+		t.Errorf("it was ready: %v", err)
+	}
+}
+
+// TestDiesBooting: so is one that panics before it is ready, in the foreground
+// and in the background, of which nothing else is left.
+func TestDiesBooting(t *testing.T) {
+	ownRuntimeDir(t)
+	o := options(t)
+	o.KernelArgs = append(o.KernelArgs, "rootflags=/nonexistent")
+	_, inFront := guest.Run(t.Context(), o, sh(o, "true"))
+	g, behind := guest.Start(t.Context(), o)
+	if g != nil {
+		t.Fatal("the guest has started", g.Stop())
+	}
+	for name, err := range map[string]error{"foreground": inFront, "background": behind} {
+		var died *guest.DiedError
+		if !errors.As(err, &died) || !died.Booting || !strings.Contains(died.Console, "Kernel panic") {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, want := range []string{"died while it booted", "panicked", "the end of its console"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: no %q in %v", name, want, err)
+			}
+		}
+		if strings.Contains(err.Error(), "connection lost") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestNoKernel(t *testing.T) {

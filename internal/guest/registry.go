@@ -124,7 +124,7 @@ func (i Info) alive() bool { return i.Died == "" && sandbox.Alive(i.PID, i.Start
 
 // diedError is the error of a guest whose record is all that is left.
 func (i Info) diedError() *DiedError {
-	e := &DiedError{ID: i.ID, Labs: i.Labs, Console: i.Console}
+	e := &DiedError{ID: i.ID, Booting: i.Booted.IsZero(), Labs: i.Labs, Console: i.Console}
 	switch {
 	case i.Died != "":
 		e.Reason = errors.New(i.Died)

@@ -35,7 +35,7 @@ func Run(ctx context.Context, o Options, cmd Command) (status int, err error) {
 		return -1, err
 	}
 	return attach(cmd, func(c session.Command, begin func() error) (status int, err error) {
-		i, booted, err := launch(ctx, o)
+		i, err := launch(ctx, o)
 		if err != nil {
 			return -1, err
 		}
@@ -49,7 +49,7 @@ func Run(ctx context.Context, o Options, cmd Command) (status int, err error) {
 		told := o.tellSlow()
 		defer told()
 		go func() { <-i.ready; told() }()
-		status, err = i.run(ctx, booted, c)
+		status, err = i.run(ctx, c)
 		var s interrupted
 		if errors.As(context.Cause(ctx), &s) {
 			return 128 + int(s), nil

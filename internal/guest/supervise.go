@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipvslab/ipvslab/internal/guest/boot"
+	"github.com/ipvslab/ipvslab/internal/guest/machine"
 	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
 )
 
@@ -113,19 +114,19 @@ func (s *supervisor) boot(ctx context.Context, orphaned <-chan struct{}) (err er
 		return fmt.Errorf("start supervisor: %w", err)
 	}
 	o.Note = func(n string) { s.info.Notes = append(s.info.Notes, n) }
-	i, booted, err := launch(ctx, o)
+	i, err := launch(ctx, o)
 	if err != nil {
 		return err
 	}
 	select {
-	case err = <-booted:
+	case <-i.ready:
 	case <-ctx.Done():
 		return errors.Join(fmt.Errorf("boot guest: %w", ctx.Err()), i.stop(), removeGuestDir(s.dir))
 	case <-orphaned:
 		return errors.Join(errors.New("boot guest: nobody waits for it any more"), i.stop(), removeGuestDir(s.dir))
 	}
-	if err != nil {
-		return errors.Join(&DiedError{ID: s.info.ID, Reason: errors.Join(err, i.machine.Err()), Console: i.machine.Console()}, i.stop())
+	if i.failure != nil {
+		return s.unbooted(i)
 	}
 	s.instance = i
 	s.info.Writable, s.info.Booted = o.Writable, time.Now()
@@ -137,6 +138,24 @@ func (s *supervisor) boot(ctx context.Context, orphaned <-chan struct{}) (err er
 		return errors.Join(fmt.Errorf("start supervisor: %w", err), i.stop())
 	}
 	return nil
+}
+
+// unbooted makes the error of a guest that was never ready. It leaves word in
+// the record, too, for whoever waits for the guest.
+func (s *supervisor) unbooted(i *instance) error {
+	died := i.died()
+	died.ID = s.info.ID
+	s.died(i.machine, died.Reason)
+	return errors.Join(died, i.stop(), writeInfo(s.dir, s.info))
+}
+
+// died notes how the guest ended.
+func (s *supervisor) died(m machine.Machine, why error) {
+	s.info.Died = "its kernel stopped"
+	if why != nil {
+		s.info.Died = why.Error()
+	}
+	s.info.Console = m.Console()
 }
 
 func (s *supervisor) stop() { s.once.Do(func() { close(s.stopping) }) }
@@ -151,11 +170,7 @@ func (s *supervisor) wait() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.info.Died = "its kernel stopped"
-	if err := s.instance.machine.Err(); err != nil {
-		s.info.Died = err.Error()
-	}
-	s.info.Console = s.instance.machine.Console()
+	s.died(s.instance.machine, s.instance.machine.Err())
 	if len(s.info.Labs) == 0 && s.attached == 0 {
 		return errors.Join(s.listener.Close(), removeGuestDir(s.dir))
 	}

@@ -68,16 +68,21 @@ func (l *Launcher) background(ctx context.Context, o guest.Options) (*guest.Gues
 	return guest.Start(ctx, o)
 }
 
-// damaged says what to do about a fetched kernel that does not even begin.
+// damaged says what to do about a fetched kernel that does not even begin, or
+// panics before the guest is ready.
 func damaged(err error, kernel string) error {
 	if err == nil {
 		return nil
 	}
 	var died *guest.DiedError
-	mute := errors.As(err, &died) && strings.TrimSpace(died.Console) == "" && !strings.Contains(err.Error(), "signal:")
+	mute, panicked := false, false
+	if errors.As(err, &died) {
+		mute = strings.TrimSpace(died.Console) == "" && !strings.Contains(err.Error(), "signal:")
+		panicked = died.Booting && strings.Contains(died.Console, "Kernel panic")
+	}
 	// These come from another process, as text.
 	unstarted := strings.Contains(err.Error(), unix.ENOEXEC.Error()) || strings.Contains(err.Error(), unix.EACCES.Error())
-	if !mute && !unstarted {
+	if !mute && !panicked && !unstarted {
 		return err
 	}
 	cache, cerr := image.CacheDir()

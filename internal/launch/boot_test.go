@@ -23,6 +23,8 @@ func TestDamaged(t *testing.T) {
 		"no permission":    {errors.New("start sandbox: start it: permission denied"), fetched, true},
 		"crash":            {&guest.DiedError{Reason: errors.New("run it: exit status 139")}, fetched, true},
 		"crash with words": {&guest.DiedError{Reason: errors.New("run it: exit status 139"), Console: "Kernel panic"}, fetched, false},
+		"panic at boot":    {&guest.DiedError{Booting: true, Reason: errors.New("run it: exit status 134"), Console: "Kernel panic"}, fetched, true},
+		"timeout at boot":  {&guest.DiedError{Booting: true, Reason: errors.New("not ready"), Console: "Linux"}, fetched, false},
 		"killed":           {&guest.DiedError{Reason: errors.New("run it: signal: killed")}, fetched, false},
 		"one's own":        {errors.New("start it: exec format error"), own, false},
 		"something else":   {errors.New("no room"), fetched, false},
