@@ -15,6 +15,9 @@ func (w Witnesses) reading(want map[string]int) string {
 		return "no witness saw the unanswered ones go to a real server: the director never got them, or had no real server to give them to; look at the way to the VIP, and at weights and thresholds"
 	case w.agreeAmongThemselves():
 		return "the witnesses agree with each other: the distribution is real, and not the expected one; look at weights, scheduler and flags in the director's table"
+	case w.Strange > 0 && w.Kernel != nil && kernel && !servers:
+		return "the director sent connections on to " + differing(w.Servers, want) + ", where somebody took them who is not the lab's server:" +
+			" another program has the port, packet filters redirect it, or the server hangs"
 	case w.Unanswered > 0 && w.Kernel != nil && kernel && !servers:
 		return "the director sent connections on that " + differing(w.Servers, want) +
 			" did not accept: it does not listen (refused), or the way there or the answers' way back is lost (timeout)"

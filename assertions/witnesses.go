@@ -18,6 +18,9 @@ type Witnesses struct {
 	Kernel  map[string]int
 	// Unanswered are connections that got no answer. They must be none.
 	Unanswered int
+	// Strange are those of the unanswered with whom somebody has spoken: their
+	// handshake came to its end, or they got an answer that is none.
+	Strange int
 	// Notes are added to a failure: who was asked, and how.
 	Notes []string
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega/types"
@@ -34,44 +35,83 @@ func (st *stage) fabricSpecs() {
 }
 
 func (st *stage) links(ginkgo.SpecContext) {
+	st.hints()
+	st.first.links = st.wrongLinks()
+	must(st.first.links)
+}
+
+// wrongLinks compares every node's links, addresses and routes with the plan.
+func (st *stage) wrongLinks() error {
+	faults, err := st.lab.Faults()
+	if err != nil {
+		return err
+	}
 	var all []error
 	for i := range st.plan.Nodes {
 		n := &st.plan.Nodes[i]
 		state, err := readNode(st.node(n.Name))
-		must(err)
+		if err != nil {
+			return err
+		}
 		for link, have := range state.addrs { // who has them now is for the failover specs
 			state.addrs[link] = slices.DeleteFunc(have, func(a netip.Prefix) bool { return st.plan.Floats(n.Name, link, a.Addr()) })
 		}
+		if len(faults) > 0 { // which lines have by queueing disciplines
+			state.disciplines = nil
+		}
 		if st.ownWays(n.Name) {
 			state.excuse(n)
+		} else if len(n.Commands) > 0 {
+			state.excuseWays(n)
 		}
-		var wrong []error
-		for _, iface := range n.Interfaces {
-			wrong = append(wrong, state.checkLink(iface))
-		}
-		wrong = append(wrong, state.checkAddresses("lo", n.Loopback))
-		for _, r := range n.Routes {
-			wrong = append(wrong, state.checkRoute(r))
-		}
-		if err := errors.Join(wrong...); err != nil {
+		if err := state.check(n); err != nil {
 			all = append(all, fmt.Errorf("node %s is not as planned:\n%w", n.Name, err))
 		}
 	}
-	must(errors.Join(all...))
+	return errors.Join(all...)
 }
 
-func (st *stage) sysctls(ginkgo.SpecContext) {
+func (st *stage) sysctls(ctx ginkgo.SpecContext) {
+	st.first.settings = st.wrongSettings(ctx)
+	must(st.first.settings)
+}
+
+// wrongSettings compares every node's kernel settings with the plan, and the
+// directors' timeouts of connections, which no file tells, with the kernel's own.
+func (st *stage) wrongSettings(ctx context.Context) error {
 	var wrong []error
 	for i := range st.plan.Nodes {
-		n := st.node(st.plan.Nodes[i].Name)
-		for _, s := range st.plan.Nodes[i].Sysctls {
+		planned := &st.plan.Nodes[i]
+		n := st.node(planned.Name)
+		for _, s := range planned.Sysctls {
 			if s.Optional && missing(n, s.Key) {
 				continue
 			}
 			wrong = append(wrong, mismatch(n, assertions.HaveSysctl(s.Key, s.Value)))
 		}
+		if planned.Role == topology.Director && st.carries(n.Name()) && !st.ownWays(n.Name()) && len(planned.Commands) == 0 {
+			wrong = append(wrong, st.wrongTimeouts(ctx, n.Name()))
+		}
 	}
-	must(errors.Join(wrong...))
+	return errors.Join(wrong...)
+}
+
+// carries tells whether a director has services.
+func (st *stage) carries(director string) bool {
+	return slices.ContainsFunc(st.plan.Services, func(s topology.Service) bool { return slices.Contains(s.Directors, director) })
+}
+
+// kernelTimeouts are those of every namespace (ip_vs_proto_tcp.c, tcp_timeouts;
+// ip_vs_proto_udp.c, udp_timeouts).
+var kernelTimeouts = lb.Timeouts{TCP: 15 * time.Minute, TCPFin: 2 * time.Minute, UDP: 5 * time.Minute}
+
+func (st *stage) wrongTimeouts(ctx context.Context, director string) error {
+	have, err := st.table(ctx, director).Timeouts(ctx)
+	if err != nil || have == kernelTimeouts {
+		return err
+	}
+	return fmt.Errorf("the connection timeouts of director %s (tcp, after a FIN, udp) are %v, %v, %v; the kernel's own are %v, %v, %v, and nobody planned others (ipvsadm --set)",
+		director, have.TCP, have.TCPFin, have.UDP, kernelTimeouts.TCP, kernelTimeouts.TCPFin, kernelTimeouts.UDP)
 }
 
 // mismatch is a matcher's verdict as an error, for specs that say all that is
@@ -130,7 +170,8 @@ func (st *stage) planned(ctx ginkgo.SpecContext) {
 			note("%s: no connection is tried: %s", s.Name, why)
 		}
 	}
-	must(st.unplanned(ctx))
+	st.first.tables = st.unplanned(ctx)
+	must(st.first.tables)
 }
 
 // unplanned compares whole tables, also those of directors that have nothing to do.

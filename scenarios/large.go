@@ -38,12 +38,9 @@ func (s *service) large(ctx context.Context) {
 			continue
 		}
 		f := flow{client: c.Source, set: set}
-		why := "packets that fill the MTU are lost"
-		if !slices.ContainsFunc(f.mine(), func(p capture.Packet) bool { return p.Node == s.from && p.Direction == capture.Out && p.Payload > 0 }) {
-			why = "it did not come to size, the connection was never made"
-		}
-		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s got no answer: %s %s; %s. The largest packets of the connection were, hop by hop:%s",
-			c.Source, s.to, c.Outcome, c.Kind, why, largest(f.mine())))
+		r.readEntries(ctx)
+		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s got no answer: %s%s; %s. The largest packets of the connection were, hop by hop:%s",
+			c.Source, s.to, fateOf(c), r.sentOn(c), r.whyLost(c, f.mine()), largest(f.mine())))
 	}
 	for _, p := range set.Find(func(p capture.Packet) bool { return p.Node == s.from && p.Direction == capture.In && p.MTU > 0 }) {
 		ginkgo.By("the client was told of a smaller MTU: " + p.Summary())
@@ -52,6 +49,36 @@ func (s *service) large(ctx context.Context) {
 	r.conns = res.Connections
 	if res.Answered() == 0 && !r.refusedAsPlanned() {
 		ginkgo.Fail(fmt.Sprintf("none of %d large requests to %s was answered: %v %v", n, s.to, res.Outcomes, res.Errors))
+	}
+}
+
+// whyLost tells a matter of size from others: what was large must not have
+// come to the other end, of two that had something to say.
+func (r *round) whyLost(c traffic.Connection, packets []capture.Packet) string {
+	most := func(of func(capture.Packet) bool) (n int) {
+		for _, p := range packets {
+			if of(p) {
+				n = max(n, p.Innermost().Payload)
+			}
+		}
+		return n
+	}
+	server := func(p capture.Packet) bool { return slices.Contains(r.RealServers, p.Node) }
+	asked := most(func(p capture.Packet) bool { return p.Node == r.from && p.Direction == capture.Out })
+	heard := most(func(p capture.Packet) bool { return server(p) && p.Direction == capture.In })
+	said := most(func(p capture.Packet) bool { return server(p) && p.Direction == capture.Out })
+	got := most(func(p capture.Packet) bool { return p.Node == r.from && p.Direction == capture.In })
+	switch {
+	case c.Outcome == traffic.Failed && r.strange(c):
+		return "somebody answered, but not as the lab's server does"
+	case asked == 0:
+		return "it did not come to size, the connection was never made"
+	case heard < asked:
+		return "packets that fill the MTU are lost on the way to the real server"
+	case got < said:
+		return "packets that fill the MTU are lost on the way back"
+	default:
+		return "size is not what it failed by: what was sent came to the other end"
 	}
 }
 

@@ -73,7 +73,7 @@ func (r *round) one(ctx context.Context) (traffic.Connection, bool) {
 		return c, false
 	}
 	if !ok {
-		ginkgo.Fail(fmt.Sprintf("the connection from %s to %s was not answered: %s %s", r.from, r.to, c.Outcome, c.Kind))
+		ginkgo.Fail(fmt.Sprintf("the connection from %s to %s was not answered: %s%s", r.from, r.to, fateOf(c), r.sentOn(c)))
 	}
 	return c, true
 }
@@ -205,7 +205,7 @@ func (s *service) lifeSCTP(ctx context.Context) {
 			break // thresholds may refuse it
 		}
 		if !ok {
-			ginkgo.Fail(fmt.Sprintf("the association from %s to %s was not answered: %s %s", r.from, r.to, c.Outcome, c.Kind))
+			ginkgo.Fail(fmt.Sprintf("the association from %s to %s was not answered: %s%s", r.from, r.to, fateOf(c), r.sentOn(c)))
 		}
 		r.awaitEntry(ctx, c, associationTimeout, "ESTABLISHED")
 		ginkgo.By(fmt.Sprintf("having association %d closed by %s", c.Index+1, how))

@@ -22,6 +22,11 @@ type nodeState struct {
 	links  map[string]netlink.Link
 	addrs  map[string][]netip.Prefix // by link, without the kernel's own link-local ones
 	routes []netlink.Route           // of all tables
+	rules  []netlink.Rule
+	// neighbours are those that somebody has set for good.
+	neighbours []netlink.Neigh
+	// disciplines are those for queueing that somebody has put on links.
+	disciplines []netlink.Qdisc
 }
 
 // readNode asks a node's kernel.
@@ -52,7 +57,7 @@ func readNode(n *lab.Node) (*nodeState, error) {
 		st.routes, err = rtnl.Retry(func() ([]netlink.Route, error) {
 			return h.RouteListFiltered(netlink.FAMILY_ALL, all, netlink.RT_FILTER_TABLE)
 		})
-		return err
+		return errors.Join(err, st.readRules(h), st.readMeddling(h))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read node %s: %w", n.Name(), err)
@@ -78,8 +83,9 @@ func (st *nodeState) has(a netip.Addr) bool {
 	return false
 }
 
-// excuse makes of the addresses those that are planned, as far as they are there
-// (VIPs wherever they are), so that nothing but what is missing is wrong.
+// excuse makes of the addresses, routes and rules those that are planned, as far
+// as they are there (VIPs wherever they are), so that nothing but what is
+// missing is wrong.
 func (st *nodeState) excuse(n *topology.Node) {
 	addrs := map[string][]netip.Prefix{}
 	for _, i := range n.Interfaces {
@@ -91,6 +97,7 @@ func (st *nodeState) excuse(n *topology.Node) {
 	}
 	addrs["lo"] = st.addrs["lo"]
 	st.addrs = addrs
+	st.excuseWays(n)
 }
 
 func prefixOf(n *net.IPNet) netip.Prefix {
@@ -100,6 +107,16 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	a, _ := netip.AddrFromSlice(n.IP)
 	bits, _ := n.Mask.Size()
 	return netip.PrefixFrom(a.Unmap(), bits)
+}
+
+// check compares a node with its plan.
+func (st *nodeState) check(n *topology.Node) error {
+	var wrong []error
+	for _, iface := range n.Interfaces {
+		wrong = append(wrong, st.checkLink(iface))
+	}
+	wrong = append(wrong, st.checkAddresses("lo", n.Loopback))
+	return errors.Join(append(wrong, st.checkRoutes(n.Routes), st.checkRules(n.Rules), st.checkMeddling())...)
 }
 
 // checkLink compares one interface with its plan.
@@ -158,33 +175,3 @@ func (st *nodeState) sit(link string) bool {
 // compatible are the IPv4-compatible addresses (RFC 4291, section 2.5.5.1), which
 // the kernel gives sit devices (net/ipv6/addrconf.c, add_v4_addrs).
 var compatible = netip.MustParsePrefix("::/96")
-
-// checkRoute looks for a planned route.
-func (st *nodeState) checkRoute(want topology.Route) error {
-	table := want.Table
-	if table == 0 {
-		table = unix.RT_TABLE_MAIN
-	}
-	for _, r := range st.routes {
-		if r.Table == table && sameDestination(r.Dst, want.To) && sameGateway(r, want.Via) && (want.Metric == 0 || r.Priority == want.Metric) {
-			return nil
-		}
-	}
-	via := ""
-	if want.Via.IsValid() {
-		via = " via " + want.Via.String()
-	}
-	return fmt.Errorf("route %s%s is missing in table %d", want.To, via, table)
-}
-
-func sameDestination(have *net.IPNet, want netip.Prefix) bool {
-	if have == nil {
-		return want.Bits() == 0
-	}
-	return prefixOf(have) == want.Masked()
-}
-
-func sameGateway(r netlink.Route, want netip.Addr) bool {
-	gw, _ := netip.AddrFromSlice(r.Gw)
-	return gw.Unmap() == want
-}

@@ -124,7 +124,7 @@ func (r *round) checkExpectation(ctx context.Context, own *topology.Scenario) {
 	want := x.Counts
 	switch {
 	case x.Predicted && own.Traffic.Concurrency == 1:
-		want = r.checkPicks()
+		want = r.checkPicks(ctx)
 	case x.Predicted && r.model != nil:
 		want = map[string]int{}
 		for _, i := range r.predicted() {

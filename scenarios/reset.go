@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -105,14 +107,45 @@ func stepsToAdd(d lb.Destination) []lb.Destination {
 // awaitNoEntries waits until the kernel has flushed the service's entries.
 func (s *service) awaitNoEntries(ctx context.Context) error {
 	var left []lb.Conn
-	err := poll(ctx, flushTimeout, func() (done bool, err error) {
+	err := poll(ctx, s.flushTime(), func() (done bool, err error) {
 		left, err = s.entries(ctx)
 		return len(left) == 0, err
 	})
 	if err != nil {
-		return fmt.Errorf("flush the connections of %s, of which %d are left: %w", s.Name, len(left), err)
+		return fmt.Errorf("flush the connections of %s, of which %d are left%s: %w", s.Name, len(left), s.st.owners(ctx, left), err)
 	}
 	return nil
+}
+
+// flushTime is how long the kernel may take to flush a service's connections.
+func (s *service) flushTime() time.Duration {
+	if s.st.failed && s.st.first.tables != nil { // others may own them
+		return patientSettle / 2
+	}
+	return flushTimeout
+}
+
+// owners says which other services have the real servers of connection entries:
+// a flush takes only those of real servers that are gone.
+func (st *stage) owners(ctx context.Context, left []lb.Conn) string {
+	var found []string
+	for _, director := range slices.Sorted(maps.Keys(st.tables)) {
+		services, err := st.tables[director].List(ctx)
+		if err != nil {
+			continue
+		}
+		for _, other := range services {
+			if slices.ContainsFunc(other.Destinations, func(d lb.Destination) bool {
+				return slices.ContainsFunc(left, func(c lb.Conn) bool { return c.Real.Addr() == d.Addr })
+			}) {
+				found = append(found, fmt.Sprintf("%s of %s", other.Key, director))
+			}
+		}
+	}
+	if found == nil {
+		return ""
+	}
+	return " (services with the same real servers: " + strings.Join(found, ", ") + ")"
 }
 
 // entries are the director's connection entries and templates of the service.

@@ -175,7 +175,7 @@ func (r *round) observed() []string {
 		case c.Outcome == traffic.Refused:
 			out = append(out, assertions.Refused)
 		default:
-			out = append(out, fmt.Sprintf("(%s)", c.Outcome))
+			out = append(out, fmt.Sprintf("(%s)", fateOf(c)))
 		}
 	}
 	return out

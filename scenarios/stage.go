@@ -34,6 +34,8 @@ type stage struct {
 	tables   map[string]*ipvs.Table // by director, opened when needed
 	born     time.Time              // when the lab was made
 	left     bool                   // it was reported gone
+	first    state                  // what was wrong when it was looked at first
+	hinted   []string
 }
 
 // downTimeout bounds taking a lab down, which happens whatever the specs did.
@@ -55,6 +57,7 @@ func (st *stage) container() {
 			}
 			st.failed = true
 			st.watched()
+			st.hintAtTables(st.ctx)
 			st.gatherEvidence()
 		}
 	})
@@ -74,6 +77,7 @@ func (st *stage) container() {
 	for i := range st.plan.Scenarios {
 		st.ownSpec(&st.plan.Scenarios[i])
 	}
+	st.it("nothing of it has changed meanwhile", func(ctx ginkgo.SpecContext) { st.unchanged(ctx) })
 	st.failoverSpecs()
 	if st.Lab == nil && !st.opts.Keep {
 		st.it("goes and leaves nothing behind", st.leavesNothing)

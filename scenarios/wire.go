@@ -54,12 +54,23 @@ func (r *round) unanswered(set capture.Set, c traffic.Connection) {
 		r.follow(set, i, c)
 	}
 	f := flow{client: c.Source, set: set}
-	var lines []string
-	for _, p := range f.mine() {
-		lines = append(lines, "\n    "+p.String())
+	ginkgo.Fail(fmt.Sprintf("connection %d from %s to %s got no answer: %s%s; captured of it were:%s",
+		c.Index+1, c.Source, r.to, fateOf(c), r.sentOn(c), excerpt(f.mine())))
+}
+
+// excerpt shows how a connection began and how it ended.
+func excerpt(packets []capture.Packet) string {
+	const first, last = 8, 16
+	var b strings.Builder
+	for i, p := range packets {
+		if left := len(packets) - first - last; i == first && left > 0 {
+			fmt.Fprintf(&b, "\n    ... %d more ...", left)
+		}
+		if i < first || i >= len(packets)-last {
+			b.WriteString("\n    " + p.String())
+		}
 	}
-	ginkgo.Fail(fmt.Sprintf("connection %d from %s to %s got no answer: %s %s; captured of it were:%s",
-		c.Index+1, c.Source, r.to, c.Outcome, c.Kind, strings.Join(lines[:min(len(lines), 20)], "")))
+	return b.String()
 }
 
 func (s *service) usable() (n int) {
@@ -138,8 +149,22 @@ func (f *flow) mine() []capture.Packet {
 func (f *flow) see(node string, way capture.Direction, src, dst netip.AddrPort, what string) capture.Packet {
 	ginkgo.GinkgoHelper()
 	want := f.is(node, way, src, dst)
-	gomega.Expect(f.mine()).To(assertions.HavePacket(fmt.Sprintf("%s (%s > %s, %s %s)", what, src, dst, node, way), want))
+	gomega.Expect(f.mine()).To(assertions.HavePacket(fmt.Sprintf("%s (%s > %s, %s %s)%s", what, src, dst, node, way, f.farthest(src, dst)), want))
 	return f.set.Find(want)[0]
+}
+
+// farthest says at which hop such packets were seen last.
+func (f *flow) farthest(src, dst netip.AddrPort) string {
+	var hops []string
+	for _, p := range f.mine() {
+		if hop := fmt.Sprintf("%s:%s %s", p.Node, p.Interface, p.Direction); p.Innermost().Source() == src && p.Innermost().Destination() == dst && !slices.Contains(hops, hop) {
+			hops = append(hops, hop)
+		}
+	}
+	if hops == nil {
+		return ", which was seen nowhere"
+	}
+	return ", which came as far as " + hops[len(hops)-1]
 }
 
 func (f *flow) miss(node string, way capture.Direction, src, dst netip.AddrPort, what string) {

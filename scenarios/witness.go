@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -32,7 +33,10 @@ func (r *round) witnesses(ctx context.Context) assertions.Witnesses {
 			refused++
 		default:
 			w.Unanswered++
-			w.Notes = append(w.Notes, fmt.Sprintf("connection %d from %s: %s %s", c.Index+1, c.Source, c.Outcome, c.Kind))
+			if r.strange(c) {
+				w.Strange++
+			}
+			w.Notes = append(w.Notes, fmt.Sprintf("connection %d from %s: %s%s", c.Index+1, c.Source, fateOf(c), r.sentOn(c)))
 		}
 	}
 	if refused > 0 {
@@ -52,6 +56,33 @@ func (r *round) witnesses(ctx context.Context) assertions.Witnesses {
 		return r.serverName(a), sources[a.Remote]
 	})
 	return w
+}
+
+// fateOf is what the client saw of a connection that was not answered.
+func fateOf(c traffic.Connection) string {
+	switch c.Kind {
+	case traffic.KindDeadline:
+		return fmt.Sprintf("no answer within %.1f s", c.Latency.Seconds())
+	case "EADDRNOTAVAIL":
+		return "the client has no local port left (EADDRNOTAVAIL; net.ipv4.ip_local_port_range)"
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s", c.Outcome, c.Kind))
+}
+
+// sentOn says where the director has sent a connection.
+func (r *round) sentOn(c traffic.Connection) string {
+	e, ok := r.entries[c.Source]
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf(", which the director had sent on to %s (its entry says %s)", e.Real, e.State)
+}
+
+// strange tells whether somebody spoke with the client of a connection that was
+// not answered as it must be.
+func (r *round) strange(c traffic.Connection) bool {
+	spoken := c.Kind == traffic.KindEOF || !strings.HasPrefix(c.Kind, "E") // else it is an errno, such as EHOSTUNREACH
+	return c.Outcome == traffic.Failed && spoken || c.Outcome == traffic.TimedOut && r.entries[c.Source].State == "ESTABLISHED"
 }
 
 // kernelCount counts the director's entries by real server. One-packet
