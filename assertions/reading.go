@@ -29,7 +29,7 @@ func (w Witnesses) reading(want map[string]int) string {
 	case client && servers && !kernel:
 		return alone("the director's kernel", w.Kernel, want, "traffic goes past the director, or its table was changed meanwhile")
 	case client && kernel && !servers:
-		return alone("the real servers' own count", w.Servers, want, "somebody else visits them, or another server answers under their name")
+		return alone("the real servers' own count", w.Servers, want, "somebody else visits them, another server answers under their name, or the director hides the client's address from them (masquerading)")
 	case servers && kernel && !client:
 		return alone("the client's count", w.Client, want, "two real servers may answer under one name")
 	}

@@ -31,6 +31,9 @@ func TestAgreeOn(t *testing.T) {
 	add("wrong weights, two witnesses", as(nil, swapped, swapped, 0), false)
 	add("a server that nobody expected", as(counts{"rs1": 2, "rs2": 3, "rs3": 1}, counts{"rs1": 2, "rs2": 3, "rs3": 1}, counts{"rs1": 2, "rs2": 3, "rs3": 1}, 0), false)
 	add("rs2 does not listen", with(as(counts{"rs1": 2}, counts{"rs1": 2}, want, 4), "asked over NAT"), false)
+	stranger := as(counts{"rs1": 2}, counts{"rs1": 2}, want, 4)
+	stranger.Strange = 4
+	add("a stranger at rs2's port", stranger, false)
 	add("answers are lost", as(counts{"rs1": 2}, want, want, 4), false)
 	add("past the director", as(want, want, counts{}, 0), false)
 	add("a visitor of rs1", as(want, counts{"rs1": 3, "rs2": 4}, want, 0), false)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
 	"github.com/ipvslab/ipvslab/assertions"
+	"github.com/ipvslab/ipvslab/lab/capture"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 	"github.com/ipvslab/ipvslab/lb"
 )
@@ -90,8 +92,9 @@ func (s *service) balance(ctx context.Context, held bool) {
 		s.settleStatistics(ctx)
 	}
 	r := s.begin(ctx, held)
-	s.st.capture(ctx)
+	set := s.st.capture(ctx)
 	r.open(ctx, s.visits())
+	r.noteResent(set)
 	want := r.checkPicks(ctx)
 	ginkgo.By("asking the witnesses")
 	w := r.witnesses(ctx)
@@ -107,6 +110,26 @@ func (s *service) balance(ctx context.Context, held bool) {
 	}
 	s.counted = want
 	s.liveBefore, s.liveAfter = r.liveBefore, s.live(ctx)
+}
+
+// noteResent tells of connections that were answered at the second try: TCP makes
+// up for what gets lost, so that no connection fails by it.
+func (r *round) noteResent(set capture.Set) {
+	syns := map[netip.AddrPort]int{}
+	for _, p := range set.Find(func(p capture.Packet) bool {
+		return p.Node == r.from && p.Direction == capture.Out && p.IsSYN() && p.Destination() == r.to
+	}) {
+		syns[p.Source()]++
+	}
+	again := 0
+	for _, c := range r.conns {
+		if c.Outcome == traffic.Answered && syns[c.Source] > 1 {
+			again++
+		}
+	}
+	if again > 0 {
+		note("%d of %d connections were answered after the client had sent its SYN again: packets get lost, or the machine is busy", again, len(r.conns))
+	}
 }
 
 // live is how many connections the director has made up to now.
@@ -203,7 +226,7 @@ func (r *round) past() string {
 	if past == 0 || r.Spec.Flags&lb.OnePacket != 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s has no entry of %d connections that were answered: they went past it; who answers ARP for %s?", r.director, past, r.to.Addr())
+	return fmt.Sprintf("%s has no entry of %d connections that were answered: they went past it; who answers ARP for %s, and what does its packet filter do with them?", r.director, past, r.to.Addr())
 }
 
 // modelState is the model's destinations on a line.

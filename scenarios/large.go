@@ -39,7 +39,7 @@ func (s *service) large(ctx context.Context) {
 		}
 		f := flow{client: c.Source, set: set}
 		r.readEntries(ctx)
-		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s got no answer: %s%s; %s. The largest packets of the connection were, hop by hop:%s",
+		ginkgo.Fail(fmt.Sprintf("a large request from %s to %s came to nothing: %s%s; %s. The largest packets of the connection were, hop by hop:%s",
 			c.Source, s.to, fateOf(c), r.sentOn(c), r.whyLost(c, f.mine()), largest(f.mine())))
 	}
 	for _, p := range set.Find(func(p capture.Packet) bool { return p.Node == s.from && p.Direction == capture.In && p.MTU > 0 }) {

@@ -3,12 +3,16 @@ package scenarios
 import (
 	"bytes"
 	"context"
+	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/onsi/ginkgo/v2/types"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/topology"
@@ -206,5 +210,46 @@ func TestTellerOfAnInterruptedRun(t *testing.T) {
 	}
 	if got := tl.summary.Specs[0].State; got != "interrupted" {
 		t.Errorf("state %q", got)
+	}
+}
+
+// What has gone wrong since, below the headings that it belongs to.
+func TestNews(t *testing.T) {
+	before := errors.New("node rs1 is not as planned:\nroute a is missing\nnode rs2 is not as planned:\nroute b is missing")
+	now := errors.New("node rs1 is not as planned:\nroute a is missing\nnode rs2 is not as planned:\nroute b is missing\nroute c is missing")
+	for name, c := range map[string]struct {
+		now, before error
+		want        []string
+	}{
+		"nothing was ever wrong": {},
+		"mended":                 {before: before},
+		"as before":              {now: now, before: now},
+		"all of it":              {now: before, want: strings.Split(before.Error(), "\n")},
+		"one line":               {now: now, before: before, want: []string{"node rs2 is not as planned:", "route c is missing"}},
+	} {
+		if diff := cmp.Diff(c.want, news(c.now, c.before)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// Rules and routes are compared as the kernel tells them.
+func TestIsRule(t *testing.T) {
+	_, all, _ := net.ParseCIDR("10.0.0.0/8")
+	have := netlink.Rule{Family: unix.AF_INET, Priority: 32765, Src: all, Table: 77}
+	for _, c := range []struct {
+		want topology.Rule
+		is   bool
+	}{
+		{topology.Rule{Family: lb.IPv4, From: netip.MustParsePrefix("10.9.0.0/8"), To: netip.MustParsePrefix("0.0.0.0/0"), Table: 77}, true},
+		{topology.Rule{Family: lb.IPv4, Priority: 32765, From: netip.MustParsePrefix("10.0.0.0/8"), Table: 77}, true},
+		{topology.Rule{Family: lb.IPv4, Priority: 5, From: netip.MustParsePrefix("10.0.0.0/8"), Table: 77}, false},
+		{topology.Rule{Family: lb.IPv4, From: netip.MustParsePrefix("10.0.0.0/8"), Table: 78}, false},
+		{topology.Rule{Family: lb.IPv4, From: netip.MustParsePrefix("10.0.0.0/8"), FWMark: 1, Table: 77}, false},
+		{topology.Rule{Family: lb.IPv4, Table: 77}, false},
+	} {
+		if got := isRule(have, c.want); got != c.is {
+			t.Errorf("%+v: %t", c.want, got)
+		}
 	}
 }

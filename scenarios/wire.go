@@ -54,7 +54,7 @@ func (r *round) unanswered(set capture.Set, c traffic.Connection) {
 		r.follow(set, i, c)
 	}
 	f := flow{client: c.Source, set: set}
-	ginkgo.Fail(fmt.Sprintf("connection %d from %s to %s got no answer: %s%s; captured of it were:%s",
+	ginkgo.Fail(fmt.Sprintf("connection %d from %s to %s came to nothing: %s%s; captured of it were:%s",
 		c.Index+1, c.Source, r.to, fateOf(c), r.sentOn(c), excerpt(f.mine())))
 }
 

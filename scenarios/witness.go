@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,8 +82,11 @@ func (r *round) sentOn(c traffic.Connection) string {
 // strange tells whether somebody spoke with the client of a connection that was
 // not answered as it must be.
 func (r *round) strange(c traffic.Connection) bool {
+	if c.Outcome == traffic.TimedOut {
+		return slices.Contains([]string{"ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT"}, r.entries[c.Source].State)
+	}
 	spoken := c.Kind == traffic.KindEOF || !strings.HasPrefix(c.Kind, "E") // else it is an errno, such as EHOSTUNREACH
-	return c.Outcome == traffic.Failed && spoken || c.Outcome == traffic.TimedOut && r.entries[c.Source].State == "ESTABLISHED"
+	return c.Outcome == traffic.Failed && spoken
 }
 
 // kernelCount counts the director's entries by real server. One-packet

@@ -61,7 +61,12 @@ func (p *planner) checkVIPOwner(s *service, vip netip.Addr) {
 				if a.Prefix.Addr() != vip {
 					continue
 				}
-				if itf.Kind == VethIface && !carrier[n.Name] {
+				switch {
+				case itf.Kind != VethIface || carrier[n.Name]:
+				case a.VIP && a.Origin != "":
+					p.report(DuplicateAddress, Error, s.path, fmt.Sprintf("let %s carry both, choose another VIP, or make a failover group of the directors", n.Name),
+						"director %q has the VIP %s already, for another service, and no two can", n.Name, vip)
+				default:
 					p.report(DuplicateAddress, Error, s.path, "choose another VIP", "the VIP %s is the address of %s's %s", vip, n.Name, itf.Name)
 				}
 				a.VIP = true

@@ -215,4 +215,32 @@ func (p *planner) checkServiceKeys() {
 			taken[k] = s.Name
 		}
 	}
+	for i, s := range p.services {
+		for _, other := range p.services[:i] {
+			p.checkMarked(s, other)
+			p.checkMarked(other, s)
+		}
+	}
+}
+
+// checkMarked finds a service whose packets all carry the firewall mark of
+// another: the kernel looks for marks first (ip_vs_ctl.c, ip_vs_service_find).
+func (p *planner) checkMarked(s, marked *service) {
+	both := slices.ContainsFunc(s.Directors, func(d string) bool { return slices.Contains(marked.Directors, d) })
+	if !both || p.broken(s.path) || p.broken(marked.path) {
+		return
+	}
+	ranges := s.Marks
+	if s.Spec.FWMark == 0 && s.Spec.Port != 0 {
+		ranges = []Mark{{Protocol: s.Spec.Protocol, Addr: s.Spec.Addr, First: s.Spec.Port, Last: s.Spec.Port}}
+	}
+	for _, r := range ranges {
+		for _, m := range marked.Marks {
+			if m.Protocol == r.Protocol && m.Addr == r.Addr && m.First <= r.Last && r.First <= m.Last {
+				p.errorf(s.path, "keep them apart", "packets for %s %s get the firewall mark %d of service %q, which then takes them",
+					r.Protocol, netip.AddrPortFrom(r.Addr, max(r.First, m.First)), marked.Spec.FWMark, marked.Name)
+				return
+			}
+		}
+	}
 }
