@@ -16,6 +16,11 @@
 //   - Three witnesses count the same connections: what the client was answered,
 //     what each real server accepted, and the director's connection entries
 //     and statistics.
+//   - Nodes are compared with the plan both ways: what is there and was not asked
+//     for (routes, rules, neighbours, queueing disciplines, timeouts) is as wrong
+//     as what is missing, and is looked for again at the end. Only what the
+//     user's own programs may have made is left out. Packet filters, which no
+//     plan can ask for, are noted.
 //   - A failed spec leaves evidence in a directory: tables, entries,
 //     addresses, routes, settings, what was accepted, and a pcapng file.
 //

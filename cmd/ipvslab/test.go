@@ -32,8 +32,11 @@ Every lab must show that links, settings, responders and tables are as planned,
 that each service's connections go where its scheduler's model says, with three
 witnesses that agree, that packets are forwarded as they must be at every hop,
 that connection entries come and go, and that checked real servers which stop
-answering leave the table and come back; then come the file's own scenarios.
-The exit status is 0 only if all of it was seen.`,
+answering leave the table and come back; then come the file's own scenarios,
+and nothing may have changed meanwhile. "As planned" is meant both ways: a route,
+a policy rule or a queueing discipline that no file asks for is a failure, and
+packet filters and faults in force are noted. The exit status is 0 only if all
+of it was seen.`,
 		Example: "  ipvslab test examples/article.yaml\n  ipvslab test --focus 'web: held' --keep examples/dr.yaml",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
