@@ -93,9 +93,12 @@ func (c *conn) send(l *loop) {
 // mostly is, which saves the way through epoll and scheduler.
 func (c *conn) await(l *loop) {
 	c.state = stateReading
-	if l.spec.Concurrency == 1 && c.check == nil && c.slot < 0 && c.rec.Requests == 0 {
+	if l.spec.Concurrency == 1 && c.check == nil && c.slot < 0 && c.rec.Requests == 0 && l.yields.tries() {
 		rawYield()
-		if n, err := rawRead(c.fd, l.scratch[:]); !errors.Is(err, unix.EAGAIN) {
+		n, err := rawRead(c.fd, l.scratch[:])
+		there := !errors.Is(err, unix.EAGAIN)
+		l.yields.note(there)
+		if there {
 			l.tick()
 			c.took(l, n, err)
 			if c.state != stateReading && c.state != stateClosing {

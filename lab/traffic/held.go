@@ -59,8 +59,7 @@ func (l *loop) check(ctx context.Context, conns []*conn) ([]Connection, error) {
 
 // drain runs the loop until nothing waits.
 func (l *loop) drain(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.epoll.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer l.heed(ctx)()
 	for l.waiting > 0 {
 		if err := l.step(ctx, 0); err != nil {
 			return err
@@ -147,8 +146,7 @@ func (l *loop) closeByServer(ctx context.Context, conns []*conn) error {
 	if l.spec.Protocol == UDP {
 		return errors.New("close connections by server: udp has none")
 	}
-	stop := context.AfterFunc(ctx, func() { _ = l.epoll.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer l.heed(ctx)()
 	var errs []error
 	for _, c := range conns {
 		if err := c.awaitClose(ctx, l); err != nil {

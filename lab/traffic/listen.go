@@ -1,16 +1,18 @@
 package traffic
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// The sockets are made by hand and not by net.Listen: package net probes once
+// The family of a socket is said and not left to package net, which probes once
 // per process, in whichever namespace comes first, whether there is IPv6, and
 // a namespace whose lo is still down says no for all the others.
 
@@ -62,17 +64,92 @@ func prepareBind(fd, family int, v6only bool) error {
 }
 
 // listenTCP listens with the longest queue the namespace allows (net.core.somaxconn).
+// The zero Addr stands for both families, or IPv4 alone where the kernel has no IPv6.
 func listenTCP(addr netip.Addr, port uint16) (*net.TCPListener, error) {
-	fd, err := bindSocket(unix.SOCK_STREAM, 0, addr, port)
+	network, bind := "tcp6", addr
+	if addr == anyAddr {
+		bind = netip.IPv6Unspecified()
+	} else if addr.Unmap().Is4() {
+		network, bind = "tcp4", addr.Unmap()
+	}
+	config := net.ListenConfig{
+		KeepAlive: -1, // not for each connection, see below
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			return control(raw, func(fd int) error { return prepareListen(fd, addr == anyAddr && network == "tcp6") })
+		},
+	}
+	config.SetMultipathTCP(false)
+	l, err := config.Listen(context.Background(), network, netip.AddrPortFrom(bind, port).String())
+	if errors.Is(err, unix.EAFNOSUPPORT) && addr == anyAddr {
+		return listenTCP(netip.IPv4Unspecified(), port)
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return nil, op.Err // the address is named by the caller
+	}
 	if err != nil {
 		return nil, err
 	}
-	return listen(fd)
+	tcp := l.(*net.TCPListener)
+	if err := lengthenQueue(tcp); err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	return tcp, nil
+}
+
+// prepareListen sets what package net doesn't. Connections inherit the
+// listener's keep-alives (tcp(7)): nothing is left to be set on each of them.
+// The numbers are those of package net.
+func prepareListen(fd int, bothFamilies bool) error {
+	for _, o := range []struct {
+		name                 string
+		level, option, value int
+	}{
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+	} {
+		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
+			return fmt.Errorf("set %s: %w", o.name, err)
+		}
+	}
+	if bothFamilies {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+			return fmt.Errorf("set IPV6_V6ONLY: %w", err)
+		}
+	}
+	return nil
+}
+
+// lengthenQueue listens once more: package net asks for the limit of the
+// namespace that it happened to be in the first time.
+func lengthenQueue(l *net.TCPListener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return control(raw, func(fd int) error {
+		if err := unix.Listen(fd, longestQueue); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		return nil
+	})
+}
+
+// longestQueue is more than net.core.somaxconn, which the kernel cuts it down to.
+const longestQueue = 65535
+
+// control runs fn on a socket.
+func control(raw syscall.RawConn, fn func(fd int) error) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) { failed = fn(int(fd)) })
+	return errors.Join(err, failed)
 }
 
 // listen lets a bound socket listen, and hands it to package net.
 func listen(fd int) (*net.TCPListener, error) {
-	if err := unix.Listen(fd, 65535); err != nil {
+	if err := unix.Listen(fd, longestQueue); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("listen: %w", err)
 	}

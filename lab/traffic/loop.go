@@ -24,19 +24,20 @@ type loop struct {
 
 	epoll   *os.File
 	epollFD int
+	alarm   alarm
 	raw     syscall.RawConn
 	events  [256]unix.EpollEvent
 	nevents int
 	waitErr error
-	idle    int // turns without a glance to come
-	misses  int // glances in a row that saw nothing
+	glances patience // see glance
+	yields  patience // see conn.await
 
 	base    time.Time
 	now     time.Duration // since base, at the last look
 	slots   []*conn       // by the number in an epoll event
 	free    []int32       // slots not in use
 	queue   []*conn       // waiting connections, oldest deadline first; done ones are skipped
-	armed   time.Duration // when the epoll file's read deadline is, since base
+	armed   time.Duration // when the alarm goes off, since base
 	waiting int           // connections without an outcome, or still closing
 
 	opened  int
@@ -70,12 +71,16 @@ func newLoop(enter Enter, spec Spec) (*loop, error) {
 		names: map[string]string{}, held: map[int]*conn{}, result: newResult(spec),
 	}
 	l.request, l.last = requests(spec)
+	if l.alarm, err = newAlarm(fd); err != nil {
+		f.Close()
+		return nil, err
+	}
 	return l, nil
 }
 
 func (l *loop) close() error {
 	err := l.epoll.Close()
-	return errors.Join(err, l.stock.close())
+	return errors.Join(err, l.alarm.close(), l.stock.close())
 }
 
 func (l *loop) snapshot() Result {
@@ -91,8 +96,7 @@ func (l *loop) open(ctx context.Context, n int) error {
 	if err := l.room(n); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = l.epoll.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer l.heed(ctx)()
 	l.tick()
 	started, first := l.now, l.opened
 	defer func() { l.tick(); l.busy += l.now - started; l.progress(n, started, true) }()
@@ -167,8 +171,9 @@ func (l *loop) step(ctx context.Context, next time.Duration) error {
 	}
 	var err error
 	if !l.glance(next) {
-		l.arm(next)
-		err = l.raw.Read(l.poll)
+		if err = l.arm(next); err == nil {
+			err = l.raw.Read(l.poll)
+		}
 	}
 	l.tick()
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -178,7 +183,11 @@ func (l *loop) step(ctx context.Context, next time.Duration) error {
 		return fmt.Errorf("wait for connections: %w", l.waitErr)
 	}
 	for i := range l.nevents {
-		if c := l.slots[l.events[i].Fd]; c != nil {
+		slot := l.events[i].Fd
+		if slot == alarmSlot {
+			continue // expire looks what is due
+		}
+		if c := l.slots[slot]; c != nil {
 			c.ready(l, l.events[i].Events)
 		}
 	}
@@ -190,11 +199,9 @@ func (l *loop) step(ctx context.Context, next time.Duration) error {
 // glance gives way to other processes and then waits for a moment without
 // telling the Go scheduler: on one processor the servers have by then answered
 // as many connections as they could, which are dealt with at one go, and
-// neither the scheduler nor its monitor thread has anything to do. Where that
-// sees nothing, as with servers in this very process, it is tried ever less.
+// neither the scheduler nor its monitor thread has anything to do.
 func (l *loop) glance(next time.Duration) bool {
-	if l.idle > 0 {
-		l.idle--
+	if !l.glances.tries() {
 		return false
 	}
 	millis := glanceMillis
@@ -207,21 +214,43 @@ func (l *loop) glance(next time.Duration) bool {
 		return true
 	}
 	l.nevents, l.waitErr = rawEpollWait(l.epollFD, l.events[:], millis)
-	if l.seen() {
-		l.misses = 0
-		return true
-	}
-	l.misses = min(l.misses+1, mostMisses)
-	l.idle = 1<<l.misses - 1
-	return false
+	seen := l.seen()
+	l.glances.note(seen)
+	return seen
 }
 
-const (
-	// glanceMillis is for how long a glance keeps the processor from this
-	// process's other goroutines.
-	glanceMillis = 1
-	mostMisses   = 8 // in a row: every 256th turn begins with a glance
-)
+// glanceMillis is for how long a glance keeps the processor from this
+// process's other goroutines.
+const glanceMillis = 1
+
+// patience tells how often to look for what a server in another process may
+// have done by now. Where that sees nothing, as with servers in this very
+// process, it is tried ever less.
+type patience struct {
+	idle   int // turns without a look to come
+	misses int // looks in a row that saw nothing
+}
+
+const mostMisses = 8 // in a row: every 256th turn begins with a look
+
+// tries tells whether to look this time.
+func (p *patience) tries() bool {
+	if p.idle > 0 {
+		p.idle--
+		return false
+	}
+	return true
+}
+
+// note takes what a look was good for.
+func (p *patience) note(seen bool) {
+	if seen {
+		p.misses = 0
+		return
+	}
+	p.misses = min(p.misses+1, mostMisses)
+	p.idle = 1<<p.misses - 1
+}
 
 // poll collects events; it is called until it has some.
 func (l *loop) poll(fd uintptr) bool {
@@ -238,9 +267,9 @@ func (l *loop) seen() bool {
 	return l.nevents > 0 || l.waitErr != nil
 }
 
-// arm sets the wake-up for the earliest of next and the oldest connection's
-// deadline. A wake-up that is too early does no harm and is left alone.
-func (l *loop) arm(next time.Duration) {
+// arm sets the alarm for the earliest of next and the oldest connection's
+// deadline. An alarm that is too early does no harm and is left alone.
+func (l *loop) arm(next time.Duration) error {
 	for len(l.queue) > 0 && l.queue[0].state == stateDone {
 		l.queue = l.queue[1:]
 	}
@@ -248,10 +277,10 @@ func (l *loop) arm(next time.Duration) {
 		next = l.queue[0].deadline
 	}
 	if next == 0 || (l.armed > l.now && l.armed <= next) {
-		return
+		return nil
 	}
 	l.armed = max(next, l.now+1)
-	_ = l.epoll.SetReadDeadline(l.base.Add(l.armed)) // fails on a closed file only; waiting then says so
+	return l.alarm.set(l.armed - l.now)
 }
 
 func (l *loop) expire() {

@@ -52,6 +52,12 @@ func rawEpollCtl(fd, op, target int, event *unix.EpollEvent) error {
 	return err
 }
 
+func rawTimerfdSettime(fd int, spec *unix.ItimerSpec) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(fd), 0, uintptr(unsafe.Pointer(spec)), 0, 0, 0)
+	_, err := rawResult(0, errno)
+	return err
+}
+
 // rawAddr is an address in the kernel's form, made once per destination.
 type rawAddr struct {
 	storage unix.RawSockaddrInet6 // the larger of the two

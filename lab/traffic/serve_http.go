@@ -22,6 +22,9 @@ const IdentityHeader = "X-Real-Server"
 //	/slow?d=D    the same as / after D, a Go duration
 //	/status?c=N  the same as / with status N
 //	/healthz     "ok"
+//
+// How long a connection may be idle is the client's to say, as with TCP; one
+// that vanished is found out by keep-alives. No connection has a timer, see [alarm].
 type httpServer struct {
 	http *http.Server
 	done sync.WaitGroup
@@ -29,13 +32,12 @@ type httpServer struct {
 
 func serveHTTP(r *Responder, listeners []*net.TCPListener) *httpServer {
 	s := &httpServer{http: &http.Server{
-		Handler:           httpHandler{r, []byte(r.spec.Identity + "\n")},
-		ReadHeaderTimeout: time.Minute,
+		Handler: httpHandler{r, []byte(r.spec.Identity + "\n")},
 		// What goes wrong on a connection is the client's to see and report.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}}
 	for _, l := range listeners {
-		s.done.Go(func() { _ = s.http.Serve(witnessed{l, r}) })
+		s.done.Go(func() { _ = s.http.Serve(httpListener{witnessed{l, r}}) })
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -263,6 +264,30 @@ func TestCancelEndsARun(t *testing.T) {
 		if c.Kind != KindCanceled {
 			t.Errorf("connection %+v, want canceled", c)
 		}
+	}
+}
+
+func TestASessionGoesOnAfterACallThatWasCutShort(t *testing.T) {
+	p := newPair(t)
+	startHost(t, p.server, allResponders("rs1")...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s, err := NewSession(p.client, Spec{
+		To: at(serverV4, 80), Path: "/slow?d=200ms", Timeout: 30 * time.Second,
+		Progress: func(Progress) { cancel() },
+	})
+	must(t, err)
+	defer s.Close()
+	if _, err := s.Open(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+	if err := s.loop.raw.Read(func(uintptr) bool { return true }); err != nil {
+		t.Errorf("it no longer waits for events, but turns and turns: %v", err)
+	}
+	conns, err := s.Open(t.Context(), 1)
+	must(t, err)
+	if len(conns) != 1 || conns[0].Outcome != Answered {
+		t.Errorf("afterwards got %+v, want an answer", conns)
 	}
 }
 
