@@ -30,7 +30,8 @@ const pause = 5 * time.Millisecond
 // with their states. It gives timers time to run out.
 func (p *Pair) Compare() error {
 	deadline := time.Now().Add(max(settle, p.patience))
-	for p.patience = 0; ; time.Sleep(pause) {
+	p.patience = 0
+	for {
 		want, got := p.expected(), []string{}
 		dests, err := p.destinations()
 		if err != nil {
@@ -44,9 +45,23 @@ func (p *Pair) Compare() error {
 		if slices.Equal(want, got) {
 			return nil
 		}
-		if time.Now().After(deadline) || p.ctx.Err() != nil {
+		if !p.rest(deadline) {
 			return &Difference{p.last(), "destinations and connections differ\n" + onlyIn("model", want, got) + onlyIn("kernel", got, want)}
 		}
+	}
+}
+
+// rest waits for the next look at the kernel's tables. It tells whether there is
+// to be one.
+func (p *Pair) rest(deadline time.Time) bool {
+	if time.Now().After(deadline) {
+		return false
+	}
+	select {
+	case <-time.After(pause):
+		return true
+	case <-p.ctx.Done():
+		return false
 	}
 }
 
@@ -78,10 +93,10 @@ func (p *Pair) awaitFlush() error {
 	if !p.Script.Variant.Settings.ExpireNodestConn {
 		return nil
 	}
-	want := p.expectedConns()
-	for deadline := time.Now().Add(settle); ; time.Sleep(pause) {
+	want, deadline := p.expectedConns(), time.Now().Add(settle)
+	for {
 		got, err := p.connections()
-		if err != nil || slices.Equal(want, got) || time.Now().After(deadline) {
+		if err != nil || slices.Equal(want, got) || !p.rest(deadline) {
 			return err // what still differs is for Compare to tell
 		}
 	}

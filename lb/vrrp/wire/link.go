@@ -50,22 +50,30 @@ func running(flags uint32) bool {
 	return flags&want == want
 }
 
-// The kernel gives an interface its link-local address from a work queue, after
-// the link has come up.
-const (
-	linkLocalWithin = 5 * time.Second
-	linkLocalPoll   = 5 * time.Millisecond
-)
+// linkLocalWithin bounds the wait for a link-local address: the kernel gives it
+// to an interface from a work queue, after the link has come up.
+const linkLocalWithin = 5 * time.Second
 
 // awaitLinkLocal is linkLocal for an interface that may just have come up.
-func awaitLinkLocal(ns *netns.NS, index int) (netip.Addr, error) {
-	deadline := time.Now().Add(linkLocalWithin)
-	for {
+func awaitLinkLocal(ns *netns.NS, index int) (_ netip.Addr, err error) {
+	var changes *monitor
+	err = ns.Do(func() (err error) {
+		changes, err = openMonitor(unix.RTMGRP_IPV6_IFADDR)
+		return err
+	})
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer func() { err = errors.Join(err, changes.close()) }()
+	for deadline := time.Now().Add(linkLocalWithin); ; {
 		addr, err := linkLocal(ns, index)
-		if err == nil || time.Now().After(deadline) {
+		left := time.Until(deadline)
+		if err == nil || left <= 0 {
 			return addr, err
 		}
-		time.Sleep(linkLocalPoll)
+		if err := changes.await(left); err != nil {
+			return addr, err
+		}
 	}
 }
 
@@ -90,29 +98,40 @@ func linkLocal(ns *netns.NS, index int) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("the interface has no IPv6 link-local address, from which advertisements must come")
 }
 
-// linkMonitor is a netlink socket that hears of changes of links (rtnetlink(7)).
-type linkMonitor struct {
+// monitor is a netlink socket that hears of changes of links or addresses (rtnetlink(7)).
+type monitor struct {
 	fd  int
 	buf []byte
 }
 
-// openMonitor opens one in the namespace of the calling thread.
-func openMonitor() (*linkMonitor, error) {
+// openMonitor opens one in the namespace of the calling thread, for some of the
+// RTMGRP_ groups.
+func openMonitor(groups uint32) (*monitor, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("open link monitor: %w", err)
+		return nil, fmt.Errorf("open monitor of links: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
-		return nil, errors.Join(fmt.Errorf("bind link monitor: %w", err), unix.Close(fd))
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		return nil, errors.Join(fmt.Errorf("bind monitor of links: %w", err), unix.Close(fd))
 	}
-	return &linkMonitor{fd: fd, buf: make([]byte, 64<<10)}, nil
+	return &monitor{fd: fd, buf: make([]byte, 64<<10)}, nil
 }
 
-func (m *linkMonitor) close() error { return unix.Close(m.fd) }
+func (m *monitor) close() error { return unix.Close(m.fd) }
+
+// await waits until something changes, or the time is over, and reads what there is.
+func (m *monitor) await(d time.Duration) error {
+	poll := []unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(poll, int(d.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("wait for a change: %w", err)
+	}
+	m.drain()
+	return nil
+}
 
 // drain reads what there is: per interface index, whether it carries packets
 // now. Lost: more changed than the socket could hold.
-func (m *linkMonitor) drain() (changes map[int]bool, lost bool) {
+func (m *monitor) drain() (changes map[int]bool, lost bool) {
 	changes = map[int]bool{}
 	for {
 		n, _, err := unix.Recvfrom(m.fd, m.buf, unix.MSG_DONTWAIT)

@@ -34,7 +34,7 @@ type Speaker struct {
 	links   map[string]*link
 	addrs   addresses
 	packets *announcer
-	monitor *linkMonitor
+	monitor *monitor
 	wake    int // an eventfd: Run is to look at its context and its requests
 
 	requests chan func()   // for Run's thread, with mu held
@@ -93,7 +93,7 @@ func New(ns *netns.NS, groups []Group, report func(Report)) (_ *Speaker, err err
 		if s.packets, err = openAnnouncer(); err != nil {
 			return err
 		}
-		s.monitor, err = openMonitor()
+		s.monitor, err = openMonitor(unix.RTMGRP_LINK)
 		return err
 	})
 	if err != nil {
