@@ -312,13 +312,19 @@ func (g *Group) Tick(now time.Time) []Action {
 //
 // A timer that fires late says that this router was not running: it may be the
 // one that could not hear, or share a machine with the one that could not
-// speak. It waits once for as long as it was late, an interval at most.
+// speak. It waits once for as long as it was late, an interval at most. After
+// a resignation there is nothing to be heard for a whole interval but another
+// one that took over: only who was late by more waits.
 func (g *Group) expire(now time.Time) {
 	late := now.Sub(g.allDown())
 	if late < 0 {
 		return
 	}
-	if late > g.cfg.Interval/tolerance && !g.excused {
+	tolerated := g.cfg.Interval / tolerance
+	if g.resigned() {
+		tolerated = g.cfg.Interval
+	}
+	if late > tolerated && !g.excused {
 		g.excused = true
 		for i := range g.members {
 			g.members[i].down = now.Add(min(late, g.cfg.Interval))
@@ -334,6 +340,18 @@ func (g *Group) expire(now time.Time) {
 		why = fmt.Sprintf("%s, priority %d: not heard for %v", p.Addr, p.Priority, now.Sub(p.Heard).Round(time.Millisecond))
 	}
 	g.become(now, why)
+}
+
+// resigned tells whether the last that was heard, on any network, is that the
+// Active router stops.
+func (g *Group) resigned() bool {
+	last := g.members[0].peer
+	for _, m := range g.members[1:] {
+		if m.peer.Heard.After(last.Heard) {
+			last = m.peer
+		}
+	}
+	return !last.Heard.IsZero() && last.Priority == Resign
 }
 
 // allDown is when the last Active_Down_Timer fires.

@@ -296,6 +296,18 @@ func TestRFC9568(t *testing.T) {
 			{2 * time.Hour, tick, "", 2*time.Hour + time.Second},
 			{2*time.Hour + time.Second, tick, active, 2*time.Hour + 2*time.Second},
 		}},
+		{"whoever was late after a resignation doesn't wait", nil, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{time.Second, hear(high, 0), "", time.Second + skew},
+			{time.Second + skew + 900*ms, tick, active, 2*time.Second + skew + 900*ms},
+		}},
+		{"but for more than an interval", nil, 1, []step{
+			{0, startup, "initialize>backup", down},
+			{time.Second, hear(high, 0), "", time.Second + skew},
+			{time.Minute, tick, "", time.Minute + time.Second},
+			{time.Minute + 500*ms, hear(high, 200), "", time.Minute + 500*ms + down},
+			{2 * time.Hour, tick, "", 2*time.Hour + time.Second},
+		}},
 		{"a link that is down, and up again", nil, 1, []step{
 			{0, startup, "initialize>backup", down},
 			{down, tick, active, down + time.Second},
