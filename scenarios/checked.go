@@ -21,25 +21,46 @@ const (
 	firstChecks = 10 * time.Second
 	// patientCheck is the longest interval of checks that a spec waits for.
 	patientCheck = 3 * time.Second
+	// patientConf is the same of a keepalived.conf of the user's, whose delay_loop
+	// is mostly some seconds.
+	patientConf = 6 * time.Second
 	// fewServers are stopped one after the other, at most.
 	fewServers = 4
 )
 
-// settle waits until real servers that are checked are in the tables. Those
-// that are not then are a spec's business.
-func (st *stage) settle(ctx context.Context) {
-	if slices.ContainsFunc(st.services, func(s *service) bool { return s.watched() }) {
-		_ = poll(ctx, firstChecks, func() (bool, error) { return st.unplanned(ctx) == nil, nil })
-	}
-}
-
 // checkSpecs stop the real servers of checked services.
 func (st *stage) checkSpecs() {
 	for _, s := range st.services {
+		s.readConf()
 		if s.stoppable() {
 			st.it(s.Name+": real servers that stop answering leave, and come back, by check and quorum", s.followsChecks)
 		}
 	}
+}
+
+// readConf reads the times of checks that the user's keepalived.conf has. One
+// that can't be read has keepalived's defaults, which are long.
+func (s *service) readConf() {
+	d := s.st.plan.DirectorOf(s.director)
+	if !s.watched() || d == nil || d.Kind != topology.Keepalived || d.Config == "" {
+		return
+	}
+	if s.conf, s.confErr = readConfTimes(d.Config); s.confErr != nil {
+		s.conf = confDefaults
+	}
+}
+
+// impatient is why nobody waits for the checks of the user's keepalived.conf;
+// empty: they come soon.
+func (s *service) impatient() string {
+	switch {
+	case s.confErr != nil:
+		return s.confErr.Error()
+	case s.conf.interval > patientConf || s.conf.delay > patientConf:
+		return fmt.Sprintf("the keepalived.conf checks every %v (delay_loop, for each url of a real server), and again after %v (delay_before_retry):"+
+			" real servers are stopped where both are %v at most", s.conf.interval, s.conf.delay, patientConf)
+	}
+	return ""
 }
 
 // stoppable tells whether the suite can have the service's real servers fail
@@ -84,6 +105,9 @@ func (s *service) checksOf(i int) []*health.Check {
 // followsChecks has real servers fail one after the other, the last first, and
 // then come back, and compares the table with what follows from that.
 func (s *service) followsChecks(ctx ginkgo.SpecContext) {
+	if why := s.impatient(); why != "" {
+		ginkgo.Skip(why)
+	}
 	m := s.expected()
 	down := map[int]bool{}
 	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) {
@@ -199,7 +223,7 @@ func (s *service) noticeTime() time.Duration {
 			most = max(most, c.Interval+time.Duration(max(c.Rise, c.Fall)-1)*c.DelayBeforeRetry)
 		}
 	}
-	return most + 500*time.Millisecond
+	return max(most+500*time.Millisecond, s.conf.notice())
 }
 
 // pause lets time go by.
@@ -212,7 +236,7 @@ func (st *stage) pause(ctx context.Context, d time.Duration) {
 
 // verdictTime is how long a verdict may take, and some time for a busy machine.
 func (s *service) verdictTime() time.Duration {
-	within := 10 * time.Second
+	within := max(10*time.Second, s.conf.verdict())
 	for i := range s.Spec.Destinations {
 		for _, c := range s.checksOf(i) {
 			within = max(within, 10*time.Second+time.Duration(max(c.Rise, c.Fall))*(max(c.Interval, c.DelayBeforeRetry)+c.Timeout))

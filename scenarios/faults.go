@@ -57,9 +57,15 @@ func (st *stage) playTimed(ctx context.Context, own *topology.Scenario, to netip
 	}
 }
 
-// ownTimeout bounds a scenario of the file's: timed traffic takes its time.
-func ownTimeout(own *topology.Scenario) time.Duration {
+// ownTimeout bounds a scenario of the file's: timed traffic takes its time, and
+// so do checks.
+func (st *stage) ownTimeout(own *topology.Scenario) time.Duration {
 	t := specTimeout
+	for _, s := range st.services {
+		if s.Name == own.Service && s.watched() && len(own.Faults) > 0 {
+			t += s.verdictsTime()
+		}
+	}
 	if own.Traffic.Duration > 0 {
 		t += own.Traffic.Duration + own.Traffic.Timeout
 	}
@@ -78,7 +84,7 @@ const (
 // mendLater undoes a scenario's faults when its spec has ended, however it has.
 func (st *stage) mendLater(before []topology.Fault, to netip.AddrPort, own *topology.Scenario) {
 	if len(own.Faults) > 0 {
-		ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) }, ginkgo.NodeTimeout(2*mendTimeout+answerTimeout))
+		ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) { st.mend(ctx, before, to, own) }, ginkgo.NodeTimeout(2*mendTimeout+answerTimeout+st.settleTime()))
 	}
 }
 
@@ -105,6 +111,7 @@ func (st *stage) mend(ctx context.Context, before []topology.Fault, to netip.Add
 	if err != nil {
 		ginkgo.Fail(fmt.Sprintf("the lab is healed, but %s does not answer: %v", to, err))
 	}
+	st.settle(ctx) // the real servers that are left have answered
 }
 
 // elected tells whether each group's addresses are where they belong: at its

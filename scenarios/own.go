@@ -34,7 +34,7 @@ func (st *stage) ownSpec(own *topology.Scenario) {
 			}
 		}
 		ginkgo.Fail(fmt.Sprintf("scenario %s: there is no service %s", own.Name, own.Service))
-	}, ginkgo.SpecTimeout(ownTimeout(own)))
+	}, ginkgo.SpecTimeout(st.ownTimeout(own)))
 }
 
 // specOfTraffic turns the file's words into the client's.
@@ -62,6 +62,12 @@ func (s *service) play(ctx context.Context, own *topology.Scenario) {
 		r.model = s.model(have)
 	}
 	s.st.withFaults(ctx, own, s.to)
+	if len(own.Faults) > 0 {
+		now := s.awaitVerdicts(ctx)
+		if r.model != nil {
+			follow(r.model, have, now)
+		}
+	}
 	s.st.capture(ctx)
 	r.since = s.st.mark(ctx)
 	spec := specOfTraffic(own.Traffic, s.to)

@@ -22,8 +22,10 @@ type service struct {
 	// anonymous: the user's own programs answer, and don't name themselves. The
 	// handshake is the answer then, and client and servers are no witnesses.
 	anonymous bool
-	names     []string // who answers, by index of the destination
-	touched   bool     // visited by a spec before: the statistics may lag behind
+	names     []string  // who answers, by index of the destination
+	conf      confTimes // of the user's keepalived.conf, if it runs as it is
+	confErr   error     // it can't be read
+	touched   bool      // visited by a spec before: the statistics may lag behind
 
 	// counted are the connections, by name, that the statistics must hold; nil: unknown.
 	counted map[string]int
