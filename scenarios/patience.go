@@ -43,6 +43,8 @@ const (
 	pulseInterval = 20 * time.Millisecond
 	// busyShare of a spec's time is worth a word: a quiet machine has a hundredth.
 	busyShare = 0.2
+	// busyLeast is not worth a word, however short the spec.
+	busyLeast = 200 * time.Millisecond
 )
 
 func startPulse(ctx context.Context) *pulse {
@@ -80,7 +82,7 @@ func (p *pulse) watch() (tell func()) {
 }
 
 func busy(took, late time.Duration) string {
-	if late < time.Duration(busyShare*float64(took)) {
+	if late < max(busyLeast, time.Duration(busyShare*float64(took))) {
 		return ""
 	}
 	return fmt.Sprintf("the machine was busy: for %.1f of %.1f s this process was not given the processor; what is said about time may be due to that",

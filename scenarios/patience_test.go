@@ -12,6 +12,7 @@ func TestBusy(t *testing.T) {
 		says       string
 	}{
 		{10 * time.Second, 100 * time.Millisecond, ""},
+		{100 * time.Millisecond, 50 * time.Millisecond, ""},
 		{10 * time.Second, 5 * time.Second, "for 5.0 of 10.0 s"},
 	} {
 		if got := busy(c.took, c.late); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ipvslab/ipvslab/topology"
@@ -67,5 +68,23 @@ func TestRandomLabsAreValid(t *testing.T) {
 			t.Errorf("seed %d: %v\n%v\n%s", seed, err, problems, text)
 			return
 		}
+	}
+}
+
+// A lab that does not come up is one failure, with its reason and nothing else.
+func TestLabThatDoesNotComeUp(t *testing.T) {
+	needKernel(t)
+	file := filepath.Join(t.TempDir(), fmt.Sprintf("down-%d.yaml", os.Getpid()))
+	text := "apiVersion: ipvslab/v1\nnetworks: {lan: 10.0.0.0/24}\nnodes:\n  one: {interfaces: {lan: 10.0.0.1}, run: {web: [/nonexistent/server]}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := inProcess(t.Context(), []string{plantedFile + "=" + file})
+	if o.err != nil || o.Passed || len(o.Specs) == 0 {
+		t.Fatalf("passed: %t, %v\n%s", o.Passed, o.err, o.failures())
+	}
+	want := "command web of node one: can't start the command: /nonexistent/server: command not found"
+	if got := o.Specs[0].Message; !strings.HasSuffix(got, want) {
+		t.Errorf("got %q, want it to end with %q", got, want)
 	}
 }

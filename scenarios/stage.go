@@ -29,7 +29,7 @@ type stage struct {
 	lab      *lab.Lab // nil until it is up
 	failed   bool     // some spec has: see patientVisit
 	pulse    *pulse
-	watched  func() // tells how busy the machine was since the spec began
+	watched  func() // tells how busy the machine was since the spec began; nil before the first
 	captures capture.Set
 	tables   map[string]*ipvs.Table // by director, opened when needed
 	born     time.Time              // when the lab was made
@@ -56,7 +56,9 @@ func (st *stage) container() {
 				note("%s", why)
 			}
 			st.failed = true
-			st.watched()
+			if st.watched != nil { // else the lab did not come up
+				st.watched()
+			}
 			st.hintAtTables(st.ctx)
 			st.gatherEvidence()
 		}
