@@ -169,6 +169,9 @@ func (st *stage) planned(ctx ginkgo.SpecContext) {
 		if why := s.unvisited(); why != "" {
 			note("%s: no connection is tried: %s", s.Name, why)
 		}
+		if why := s.impatient(); why != "" {
+			note("%s: no real server is stopped: %s", s.Name, why)
+		}
 	}
 	st.first.tables = st.unplanned(ctx)
 	must(st.first.tables)
