@@ -50,13 +50,19 @@ type event struct {
 	Action, Package, Test, Output string
 }
 
-// jobLimit ends a job that hangs.
-const jobLimit = 20 * time.Minute
+// jobLimit ends a job that hangs. An emulated processor is about ten times
+// slower, and five times as long is enough for its part of the suite.
+func jobLimit(k kernel) time.Duration {
+	if k.emulated() {
+		return 100 * time.Minute
+	}
+	return 20 * time.Minute
+}
 
 // run runs the job's tests in a guest with the kernel.
 func (j job) run(ctx context.Context, o options, k kernel) result {
 	fmt.Fprintln(os.Stderr, "matrix:   ", j.name)
-	ctx, stop := context.WithTimeout(ctx, jobLimit)
+	ctx, stop := context.WithTimeout(ctx, jobLimit(k))
 	defer stop()
 	out := result{Job: j.name, Skipped: map[string]string{}}
 	start := time.Now()
@@ -69,8 +75,9 @@ func (j job) run(ctx context.Context, o options, k kernel) result {
 
 // runTests returns an error only where the events don't tell of a failure.
 func (r *result) runTests(ctx context.Context, o options, k kernel, args []string) error {
+	limit := jobLimit(k) - 2*time.Minute // the test then says where it hangs
 	wrapper := fmt.Sprintf("%s --kernel %s kernel exec --", o.binary, k.Image.Path)
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1", "-p", "1", "-timeout", "18m", "-exec", wrapper}, args...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1", "-p", "1", "-timeout", limit.String(), "-exec", wrapper}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "IPVSLAB_REQUIRE_KERNEL=1")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
