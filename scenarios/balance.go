@@ -14,6 +14,7 @@ import (
 	"github.com/ipvslab/ipvslab/lab/capture"
 	"github.com/ipvslab/ipvslab/lab/traffic"
 	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/lb/oracle"
 )
 
 // balanceSpecs makes the specs that count connections, for all services, and
@@ -282,18 +283,32 @@ func (s *service) everyPort(ctx context.Context) {
 			continue
 		}
 		for port := int(m.First); port <= int(m.Last) && port < int(m.First)+mostPorts; port++ {
-			ginkgo.By(fmt.Sprintf("visiting %s port %d", m.Addr, port))
-			spec := traffic.Spec{Protocol: s.protocol, To: addrPort(m.Addr, port), Timeout: s.st.visitTimeout()}
-			res, err := traffic.Run(ctx, s.st.node(s.from).Do, spec)
-			must(err)
-			r := &round{service: s, model: model, conns: res.Connections}
-			if res.Outcomes[traffic.Refused] > 0 && r.refusedAsPlanned() {
-				continue
-			}
-			if got := res.Connections[0]; !slices.Contains(s.names, got.Identity) {
-				ginkgo.Fail(fmt.Sprintf("port %d carries the mark %d; who answers? one of %v must, and %q did (%s)",
-					port, s.Spec.FWMark, s.names, got.Identity, fateOf(got)))
-			}
+			s.visitPort(ctx, addrPort(m.Addr, port), model)
 		}
+	}
+}
+
+// visitPort visits one of the marked ports. The model knows of the visits before:
+// they may have filled a real server up to its threshold.
+func (s *service) visitPort(ctx context.Context, to netip.AddrPort, model *oracle.Model) {
+	ginkgo.GinkgoHelper()
+	ginkgo.By(fmt.Sprintf("visiting %s", to))
+	visited := *s
+	visited.to = to
+	spec := traffic.Spec{Protocol: s.protocol, To: to, Timeout: s.st.visitTimeout()}
+	res, err := traffic.Run(ctx, s.st.node(s.from).Do, spec)
+	must(err)
+	r := &round{service: &visited, model: model, conns: res.Connections}
+	got := r.conns[0]
+	if planned := model == nil || r.predicted()[0] >= 0; !planned && got.Outcome == traffic.Refused {
+		note("%s: %s has no real server for the connection to port %d, as it must be", s.Name, s.Spec.Scheduler, to.Port())
+		return
+	}
+	if !slices.Contains(s.names, got.Identity) {
+		ginkgo.Fail(fmt.Sprintf("port %d carries the mark %d; who answers? one of %v must, and %q did (%s)",
+			to.Port(), s.Spec.FWMark, s.names, got.Identity, fateOf(got)))
+	}
+	if r.connects() {
+		must(r.awaitInactive(ctx))
 	}
 }

@@ -171,7 +171,7 @@ func (s *sketch) service(d, i int) {
 	bounded, drained := s.destinations(d, servers, forwarding, v6, marked)
 	hashed := scheduler == "dh" || scheduler == "sh" // which may lead to one that is drained
 	if !bounded && !(hashed && drained) {
-		s.scenario(name, protocol, v6)
+		s.scenario(name, scheduler, protocol, v6)
 	}
 }
 
@@ -234,9 +234,13 @@ func (s *sketch) destinations(d int, servers []int, forwarding string, v6, marke
 
 // scenario expects of a service's connections that they go where they must,
 // from both of the first client's addresses.
-func (s *sketch) scenario(service, protocol string, v6 bool) {
+func (s *sketch) scenario(service, scheduler, protocol string, v6 bool) {
 	if s.IntN(3) > 0 {
 		return
+	}
+	n, held := 4+s.IntN(20), protocol == "tcp" && s.IntN(2) == 0
+	if scheduler == "ovf" && (held || protocol == "udp") {
+		return // which refuses those that stay beyond the weights
 	}
 	net, hosts := "out", []int{200, 210}
 	if strings.Contains(s.String(), "  gate:") {
@@ -244,5 +248,5 @@ func (s *sketch) scenario(service, protocol string, v6 bool) {
 	}
 	s.scenarios = append(s.scenarios, fmt.Sprintf(
 		"  visits to %s: {service: %s, traffic: {connections: %d, hold: %t, sources: [%q, %q]}, expect: predicted}",
-		service, service, 4+s.IntN(20), protocol == "tcp" && s.IntN(2) == 0, addrOf(net, hosts[0], v6), addrOf(net, hosts[1], v6)))
+		service, service, n, held, addrOf(net, hosts[0], v6), addrOf(net, hosts[1], v6)))
 }

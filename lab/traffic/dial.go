@@ -3,6 +3,7 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ type stock struct {
 	to      *rawAddr
 	local   netip.AddrPort // SCTP: where associations come from that no source was told for
 	noRoute error          // SCTP: why there is no such address; the kernel would try in silence
-	port    uint16         // SCTP: the last one that was bound without being told
+	port    uint16         // not TCP: the last one that was bound without being told
 	fds     []int
 }
 
@@ -90,7 +91,7 @@ func (s *stock) dial(fd int, source netip.AddrPort) error {
 		source = s.local
 	}
 	switch {
-	case s.spec.Protocol == SCTP && source.Port() == 0:
+	case source.Port() == 0 && (s.spec.Protocol == SCTP || s.spec.Protocol == UDP):
 		if err := s.bindNextPort(fd, source.Addr()); err != nil {
 			return err
 		}
@@ -104,6 +105,36 @@ func (s *stock) dial(fd int, source netip.AddrPort) error {
 		return nil
 	}
 	return err
+}
+
+// The ports that the kernel, too, takes by default (ip-sysctl, ip_local_port_range).
+const firstPort, lastPort = 32768, 60999
+
+// bindNextPort binds the ports of an address, or of any, in turn. A director that
+// still has the entry of an earlier use would take a new connection for the old
+// one. TCP has TIME_WAIT, and takes ports in turn; SCTP may hand out a port again as
+// soon as its association has ended, and UDP draws them (udp_lib_get_port): of 34
+// datagrams, two have the same port once in fifty times.
+func (s *stock) bindNextPort(fd int, addr netip.Addr) error {
+	if s.port == 0 {
+		s.port = uint16(firstPort + rand.IntN(lastPort-firstPort+1))
+	}
+	if !addr.IsValid() {
+		addr = netip.IPv6Unspecified()
+		if s.spec.To.Addr().Unmap().Is4() {
+			addr = netip.IPv4Unspecified()
+		}
+	}
+	for range lastPort - firstPort + 1 {
+		if s.port++; s.port > lastPort {
+			s.port = firstPort
+		}
+		err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(addr, s.port)))
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return err
+		}
+	}
+	return fmt.Errorf("bind a port of %s: %w", addr, unix.EADDRINUSE)
 }
 
 // bindSource binds the source address. With IP_BIND_ADDRESS_NO_PORT (ip(7))

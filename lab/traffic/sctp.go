@@ -3,7 +3,6 @@ package traffic
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -34,28 +33,6 @@ func (s *stock) readySCTP(family int) error {
 	}
 	s.local, s.noRoute = sourceTowards(family, s.spec.To)
 	return nil
-}
-
-// The ports that the kernel, too, takes by default (ip-sysctl, ip_local_port_range).
-const firstPort, lastPort = 32768, 60999
-
-// bindNextPort binds the ports of an address in turn. SCTP has no TIME_WAIT: the
-// kernel may hand out a port again as soon as its association has ended, and a
-// director that still has the entry would take the new one for the old.
-func (s *stock) bindNextPort(fd int, addr netip.Addr) error {
-	if s.port == 0 {
-		s.port = uint16(firstPort + rand.IntN(lastPort-firstPort+1))
-	}
-	for range lastPort - firstPort + 1 {
-		if s.port++; s.port > lastPort {
-			s.port = firstPort
-		}
-		err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(addr, s.port)))
-		if !errors.Is(err, unix.EADDRINUSE) {
-			return err
-		}
-	}
-	return fmt.Errorf("bind a port of %s: %w", addr, unix.EADDRINUSE)
 }
 
 // sourceTowards is the address that this namespace sends from to another; a
