@@ -178,6 +178,17 @@ func embeddedConfig(plan *topology.Plan, d *topology.DirectorPlan, dir string) e
 	return cfg
 }
 
+// DirectorLog is what the node's director has said up to now, on standard output
+// and standard error. An ipvsadm director has said nothing, and other nodes have no log:
+// the error wraps [fs.ErrNotExist] then.
+func (n *Node) DirectorLog() ([]byte, error) {
+	log, err := os.ReadFile(filepath.Join(directorDir(n.lab.dir, n.Name()), directorLog))
+	if err != nil {
+		return nil, fmt.Errorf("read log of the director of node %s: %w", n.Name(), err)
+	}
+	return log, nil
+}
+
 // Director asks the node's embedded director; fs.ErrNotExist if it is not one
 // that has a process.
 func (n *Node) Director() (embedded.Client, error) {

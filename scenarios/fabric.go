@@ -196,7 +196,7 @@ func (st *stage) unplanned(ctx context.Context) error {
 		}
 		have = slices.DeleteFunc(have, func(s lb.Service) bool { return health.Carries(s.Key) })
 		if err := mismatch(have, assertions.HoldServices(want...)); err != nil {
-			wrong = append(wrong, fmt.Errorf("director %s: %w", n.Name, err))
+			wrong = append(wrong, fmt.Errorf("director %s: %w%s", n.Name, err, st.keepalivedSays(n.Name, want, have)))
 		}
 	}
 	return errors.Join(wrong...)

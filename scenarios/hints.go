@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 
 	"github.com/ipvslab/ipvslab/lab"
+	"github.com/ipvslab/ipvslab/lb"
+	"github.com/ipvslab/ipvslab/topology"
 )
 
 // hints are what the reader of a verdict should know of, and what no plan tells.
@@ -47,7 +51,53 @@ func (st *stage) hintAtTables(ctx context.Context) {
 	if !visited || slices.ContainsFunc(st.services, func(s *service) bool { return s.watched() }) {
 		return
 	}
-	st.hint(news(st.unplanned(ctx), st.first.tables))
+	if lines := news(st.unplanned(ctx), st.first.tables); len(lines) > 0 {
+		st.hint([]string{strings.Join(lines, "\n")})
+	}
+}
+
+// keepalivedSays is what keepalived's log has of the real servers that it should
+// have and has not, or has with another weight: mostly that a check failed.
+func (st *stage) keepalivedSays(node string, want, have []lb.Service) string {
+	if d := st.plan.DirectorOf(node); d == nil || d.Kind != topology.Keepalived {
+		return ""
+	}
+	n, err := st.lab.Node(node)
+	must(err)
+	log, err := n.DirectorLog()
+	if err != nil {
+		return fmt.Sprintf("\n    what keepalived says of it can't be read: %v", err)
+	}
+	said := ""
+	for _, c := range lb.Diff(have, want, lb.DiffOptions{}) {
+		if c.Op != lb.AddDestination && c.Op != lb.EditDestination {
+			continue
+		}
+		for _, line := range failures(string(log), c.Destination.Addr) {
+			if !strings.Contains(said, line) {
+				said += "\n    keepalived says: " + line
+			}
+		}
+	}
+	return said
+}
+
+// keepalivedWarns finds the lines in which a checker tells that a real server,
+// which stands in brackets, is not well (check_api.c, ipwrapper.c).
+var keepalivedWarns = regexp.MustCompile(`(?i)fail|error|timeout|removing|disabling|refused|unreachable`)
+
+// failures are the last two lines about a real server that is not well, without their time.
+func failures(log string, addr netip.Addr) (lines []string) {
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "["+addr.String()+"]") || !keepalivedWarns.MatchString(line) {
+			continue
+		}
+		if _, text, ok := strings.Cut(line, ": "); ok {
+			line = text
+		}
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines[max(0, len(lines)-2):]
 }
 
 // packetFilters names the tables of iptables and nft in a node. Those of
@@ -96,7 +146,7 @@ func (st *stage) unchanged(ctx context.Context) {
 		return len(changes()) == 0, nil
 	})
 	if errors.Is(err, errSlow) {
-		err = fmt.Errorf("somebody has changed the lab since it was looked at first:\n%s", strings.Join(changes(), "\n"))
+		err = fmt.Errorf("the lab has changed since it was looked at first:\n%s", strings.Join(changes(), "\n"))
 	}
 	must(err)
 }

@@ -100,7 +100,7 @@ func unaskedDefects() []defect {
 				})
 			},
 			focus: []string{"tables are as planned", "one by one", "changed meanwhile"},
-			says:  []string{"somebody has changed the lab since it was looked at first:\ndirector director: the director's table is not as planned:\n    tcp 10.0.0.100:8080: the service is not planned"},
+			says:  []string{"the lab has changed since it was looked at first:\ndirector director: the director's table is not as planned:\n    tcp 10.0.0.100:8080: the service is not planned"},
 		},
 	}
 }

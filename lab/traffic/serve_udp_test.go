@@ -29,8 +29,8 @@ func TestUDPPortsDoNotComeBack(t *testing.T) {
 	startHost(t, p.server, allResponders("rs1")...)
 	const visits = 400 // ports by chance: 94 % of such runs have one twice
 	for name, spec := range map[string]Spec{
-		"IPv4":             {To: at(serverV4, 53)},
-		"IPv6":             {To: at(serverV6, 53)},
+		"IPv4":          {To: at(serverV4, 53)},
+		"IPv6":          {To: at(serverV6, 53)},
 		"from a source": {To: at(serverV4, 53), Sources: []netip.AddrPort{at("10.9.0.1", 0)}},
 	} {
 		t.Run(name, func(t *testing.T) {
