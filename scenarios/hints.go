@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/onsi/ginkgo/v2"
 
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"
@@ -51,8 +52,9 @@ func (st *stage) hintAtTables(ctx context.Context) {
 	if !visited || slices.ContainsFunc(st.services, func(s *service) bool { return s.watched() }) {
 		return
 	}
-	if lines := news(st.unplanned(ctx), st.first.tables); len(lines) > 0 {
-		st.hint([]string{strings.Join(lines, "\n")})
+	lines := strings.Join(news(st.unplanned(ctx), st.first.tables), "\n")
+	if lines != "" && !strings.Contains(ginkgo.CurrentSpecReport().Failure.Message, lines) {
+		st.hint([]string{lines})
 	}
 }
 

@@ -88,16 +88,18 @@ func (t *teller) tell(r ginkgo.SpecReport) {
 	}
 	fmt.Fprintf(t.Out, "  %s  %s  %s\n", t.paint(sgr, mark), s.Name, t.paint("2", fmt.Sprintf("(%.2f s)", s.Seconds)))
 	for _, n := range s.Notes {
-		fmt.Fprintf(t.Out, "        %s\n", n)
+		fmt.Fprintln(t.Out, indent(n))
 	}
 	if failed {
 		t.explain(s)
 	}
 }
 
+// indent puts a text below the name of its spec.
+func indent(text string) string { return "        " + strings.ReplaceAll(text, "\n", "\n        ") }
+
 // explain prints a failure with the step it happened in and where the evidence is.
 func (t *teller) explain(s Spec) {
-	indent := func(text string) string { return "        " + strings.ReplaceAll(text, "\n", "\n        ") }
 	if len(s.Steps) > 0 {
 		fmt.Fprintln(t.Out, indent("while: "+s.Steps[len(s.Steps)-1]))
 	}
