@@ -3,7 +3,6 @@ package director
 import (
 	"fmt"
 	"slices"
-	"time"
 )
 
 // Side is one of the two wires.
@@ -44,7 +43,7 @@ func (d *Director) wire(side Side) (*wire, error) {
 // waits for as long as a kernel may take that hands packets to a thread.
 func (d *Director) Drain() ([]Seen, error) {
 	var out []Seen
-	for deadline := time.Now().Add(patience); ; {
+	for left := patience; ; {
 		for _, side := range []Side{ClientWire, ServerWire} {
 			got, err := d.take(side)
 			if err != nil {
@@ -55,7 +54,7 @@ func (d *Director) Drain() ([]Seen, error) {
 		if len(out) > 0 {
 			return out, nil
 		}
-		if ok, err := wait(time.Until(deadline), d.client, d.server); !ok || err != nil {
+		if ok, err := wait(&left, d.client, d.server); !ok || err != nil {
 			return nil, err
 		}
 	}

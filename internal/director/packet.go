@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -115,9 +114,11 @@ const (
 	Lost      Fate = "lost"      // nothing came of it within the patience
 )
 
-// patience is for a kernel that hands a packet to a thread of its own; none
-// seen does. It is only used up where a packet is lost.
-const patience = 5 * time.Millisecond
+// patience is for a kernel that hands a packet to a thread of its own, as it does
+// with what comes out of a tunnel when it is busy. It is only used up where a
+// packet is lost. It is counted in waits of a millisecond, not in time: a guest
+// may stand still for longer than any of them, and then its threads do, too.
+const patience = 20
 
 // Offer sends a client's packet to a VIP, and tells what became of it and
 // where it went, which for NAT is the destination that was chosen.
@@ -129,12 +130,11 @@ func (d *Director) Offer(p Packet) (Fate, lb.DestKey, error) {
 	if err := d.client.send(raw); err != nil {
 		return Lost, lb.DestKey{}, err
 	}
-	deadline := time.Now().Add(patience)
-	for {
+	for left := patience; ; {
 		if fate, to, err := d.fate(p); fate != Lost || err != nil {
 			return fate, to, err
 		}
-		if ok, err := wait(time.Until(deadline), d.client, d.server); !ok || err != nil {
+		if ok, err := wait(&left, d.client, d.server); !ok || err != nil {
 			return Lost, lb.DestKey{}, err
 		}
 	}

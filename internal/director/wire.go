@@ -3,7 +3,6 @@ package director
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,19 +70,24 @@ func (w *wire) receive() ([]byte, error) {
 	}
 }
 
-// wait returns when one of the wires has a packet, or after the time, with false.
-func wait(d time.Duration, wires ...*wire) (bool, error) {
+// wait returns when one of the wires has a packet, or with false when that many
+// milliseconds have been left, each of them slept through.
+func wait(left *int, wires ...*wire) (bool, error) {
 	fds := make([]unix.PollFd, len(wires))
 	for i, w := range wires {
 		fds[i] = unix.PollFd{Fd: int32(w.fd), Events: unix.POLLIN}
 	}
-	deadline := time.Now().Add(d)
-	for {
-		n, err := unix.Poll(fds, max(int(time.Until(deadline).Milliseconds()), 0))
-		if !errors.Is(err, unix.EINTR) {
+	for *left > 0 {
+		n, err := unix.Poll(fds, 1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil || n > 0:
 			return n > 0, err
+		default:
+			*left--
 		}
 	}
+	return false, nil
 }
 
 func (w *wire) close() error { return unix.Close(w.fd) }
