@@ -245,7 +245,7 @@ func (g *Guest) lost() error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return i.diedError()
+	return i.lastWord(g.path).diedError()
 }
 
 // leaving bounds how long a guest without labs is waited for.

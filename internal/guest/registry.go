@@ -122,6 +122,15 @@ func readInfo(dir string) (Info, error) {
 
 func (i Info) alive() bool { return i.Died == "" && sandbox.Alive(i.PID, i.Start) }
 
+// lastWord is the record of a guest whose supervisor was found not to run, read
+// again: it may have said why, and ended, since it was read.
+func (i Info) lastWord(path string) Info {
+	if last, err := readInfo(path); err == nil {
+		return last
+	}
+	return i
+}
+
 // diedError is the error of a guest whose record is all that is left.
 func (i Info) diedError() *DiedError {
 	e := &DiedError{ID: i.ID, Booting: i.Booted.IsZero(), Labs: i.Labs, Console: i.Console}
@@ -172,7 +181,7 @@ func List() (live []*Guest, dead []*DiedError, err error) {
 			continue
 		}
 		if err == nil && len(i.Labs) > 0 {
-			dead = append(dead, i.diedError())
+			dead = append(dead, i.lastWord(path).diedError())
 		}
 		errs = append(errs, os.RemoveAll(path))
 	}

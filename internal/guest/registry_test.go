@@ -118,3 +118,20 @@ func TestUnborn(t *testing.T) {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }
+
+// A supervisor may write why its guest died, and end, between two looks of another process.
+func TestLastWord(t *testing.T) {
+	dir := t.TempDir()
+	seen := Info{ID: "abc", PID: 1, Labs: []string{"one"}}
+	if got := seen.lastWord(dir).diedError().Reason.Error(); got != "its supervisor process was killed" {
+		t.Errorf("without a record: %q", got)
+	}
+	said := seen
+	said.Died = "its kernel panicked"
+	if err := writeInfo(dir, said); err != nil {
+		t.Fatal(err)
+	}
+	if got := seen.lastWord(dir).diedError().Reason.Error(); got != said.Died {
+		t.Errorf("got %q, want what the supervisor said last", got)
+	}
+}
