@@ -174,6 +174,40 @@ func TestDownEndsProcesses(t *testing.T) {
 	nothingLeft(t, dir, l.Name())
 }
 
+// Down does not end a process that only looks into a node, as a command does
+// that tests the lab; unless it stays.
+func TestDownLetsVisitorsLeave(t *testing.T) {
+	probetest.Namespaces(t)
+	dir := stateRoot(t)
+	l := up(t, plan(t, "nat.yaml", labName("visit")), lab.Options{NoServices: true})
+	visitors := map[string]*exec.Cmd{}
+	for _, verb := range []string{"visit", "stay"} {
+		cmd, _ := helperCommand(t, verb, l.Name())
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stdout.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("%s: %v", verb, err)
+		}
+		visitors[verb] = cmd
+	}
+	if err := l.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := visitors["visit"].Wait(); err != nil {
+		t.Errorf("a visitor who leaves: %v", err)
+	}
+	err := visitors["stay"].Wait()
+	if ws, ok := visitors["stay"].ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGTERM {
+		t.Errorf("a visitor who stays: %v, want %v", err, syscall.SIGTERM)
+	}
+	nothingLeft(t, dir, l.Name())
+}
+
 // Nobody ends a lab from within, and a goroutine of ours that is inside is named.
 func TestDownFromInside(t *testing.T) {
 	probetest.Namespaces(t)

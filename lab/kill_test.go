@@ -5,19 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/netns"
 	"github.com/ipvslab/ipvslab/internal/probe/probetest"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
 // helper is what this binary does when a test starts it as another process:
-// bring a lab up or down, as the command does.
+// bring a lab up or down, as the command does, or look into one of its nodes.
 func helper() {
 	verb, name := os.Getenv("LAB_TEST_VERB"), os.Getenv("LAB_TEST_NAME")
 	if verb == "" {
@@ -25,9 +27,14 @@ func helper() {
 	}
 	os.Unsetenv("LAB_TEST_VERB") // not for the agent
 	var err error
-	if verb == "down" {
+	switch verb {
+	case "down":
 		_, err = lab.Down(context.Background(), name)
-	} else {
+	case "visit":
+		err = visit(name, true)
+	case "stay":
+		err = visit(name, false)
+	default:
 		var p *topology.Plan
 		if p, _, err = topology.Open("testdata/nat.yaml", name); err == nil {
 			p.Nodes[2].Commands = []topology.Command{{Name: "sleep", Argv: []string{"sleep", "1000"}}}
@@ -39,6 +46,28 @@ func helper() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// visit is in a node with one thread, and says so; until the node's name is
+// gone, or for ever.
+func visit(name string, leaves bool) error {
+	l, err := lab.Load(name)
+	if err != nil {
+		return err
+	}
+	client, err := l.Node("client")
+	if err != nil {
+		return err
+	}
+	return client.Do(func() error {
+		fmt.Println("in")
+		for range time.Tick(time.Millisecond) {
+			if _, err := os.Stat(netns.Path(client.Namespace())); leaves && errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+		}
+		return nil
+	})
 }
 
 func helperCommand(t *testing.T, verb, name string) (*exec.Cmd, *bytes.Buffer) {

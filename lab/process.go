@@ -132,11 +132,17 @@ func signalAll(ctx context.Context, procs []process, sig unix.Signal, within tim
 	return errors.Join(errs...)
 }
 
-// inhabitants finds the processes with a thread in one of the namespaces. Self
-// tells whether this process is one of them; it is not in the list.
-func inhabitants(spaces map[netns.ID]string) (procs []process, self bool, err error) {
+// inhabitants are the processes with a thread in one of a lab's namespaces.
+type inhabitants struct {
+	residents []process // all of the process is there
+	visitors  []process // other threads of it are elsewhere: it looks in, as [netns.Do] does, and goes again
+	self      bool      // this process visits; it is in neither list
+}
+
+func findInhabitants(spaces map[netns.ID]string) (inhabitants, error) {
+	var found inhabitants
 	if len(spaces) == 0 {
-		return nil, false, nil
+		return found, nil
 	}
 	links := map[string]string{}
 	for id, name := range spaces {
@@ -144,31 +150,37 @@ func inhabitants(spaces map[netns.ID]string) (procs []process, self bool, err er
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil, false, fmt.Errorf("list processes: %w", err)
+		return found, fmt.Errorf("list processes: %w", err)
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		name, in := threadIn(pid, links)
-		if !in {
+		name, all := threadsIn(pid, links)
+		if name == "" {
 			continue
 		}
 		if pid == os.Getpid() {
-			self = true
+			found.self = true
 			continue
 		}
-		if p, err := findProcess(pid, processName(pid)+" in "+name); err == nil {
-			procs = append(procs, p) // else it has ended
+		p, err := findProcess(pid, processName(pid)+" in "+name)
+		switch {
+		case err != nil: // it has ended
+		case all:
+			found.residents = append(found.residents, p)
+		default:
+			found.visitors = append(found.visitors, p)
 		}
 	}
-	return procs, self, nil
+	return found, nil
 }
 
-// threadIn finds a thread of a process in one of the namespaces. What can't be
-// read has ended meanwhile.
-func threadIn(pid int, links map[string]string) (name string, ok bool) {
+// threadsIn names a namespace that a thread of the process is in, "" if none
+// is, and tells whether all of them are in one. What can't be read has ended
+// meanwhile.
+func threadsIn(pid int, links map[string]string) (name string, all bool) {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
@@ -176,23 +188,25 @@ func threadIn(pid int, links map[string]string) (name string, ok bool) {
 	}
 	if st.Nlink == 3 { // two and one for each thread (fs/proc/base.c: proc_task_getattr)
 		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)) // no link, no name
-		name, ok = links[link]
-		return name, ok
+		return links[link], true
 	}
 	tasks, err := os.ReadDir(dir)
 	if err != nil {
 		return "", false
 	}
+	all = true
 	for _, t := range tasks {
 		link, err := os.Readlink(filepath.Join(dir, t.Name(), "ns/net"))
 		if err != nil {
 			continue
 		}
-		if name, ok := links[link]; ok {
-			return name, true
+		if in, ok := links[link]; ok {
+			name = in
+		} else {
+			all = false
 		}
 	}
-	return "", false
+	return name, all
 }
 
 func processName(pid int) string {

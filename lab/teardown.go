@@ -40,10 +40,12 @@ func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
 	st.thaw()
 	l.agent.close()
 	quitAgent(ctx, st, dir.path)
-	errs = append(errs, endProcesses(ctx, st.Processes, spaces))
+	errs = append(errs, endProcesses(ctx, st.Processes, residents(spaces)))
 	errs = append(errs, deleteNamespaces(st.Namespaces))
-	// Whoever was about to enter when the names were still there is in now.
-	errs = append(errs, endProcesses(ctx, nil, spaces))
+	// Nobody finds a way in any more. Whoever was about to enter is in now;
+	// visitors, perhaps a command that tests the lab, are given time to leave.
+	awaitLeave(ctx, spaces)
+	errs = append(errs, endProcesses(ctx, nil, everyone(spaces)))
 	errs = append(errs, leftovers(st))
 	return errors.Join(errs...)
 }
@@ -90,9 +92,49 @@ func notInside(spaces map[netns.ID]string) error {
 	return nil
 }
 
-// endProcesses ends the recorded processes and everyone in the namespaces.
-func endProcesses(ctx context.Context, recorded []process, spaces map[netns.ID]string) error {
-	found, self, err := inhabitants(spaces)
+// search finds processes that have to end. Self tells whether this process
+// would be one of them; it is not in the list.
+type search func() (procs []process, self bool, err error)
+
+// residents searches for those who can do nothing without the lab.
+func residents(spaces map[netns.ID]string) search {
+	return func() ([]process, bool, error) {
+		found, err := findInhabitants(spaces)
+		return found.residents, false, err
+	}
+}
+
+// everyone searches for visitors, too.
+func everyone(spaces map[netns.ID]string) search {
+	return func() ([]process, bool, error) {
+		found, err := findInhabitants(spaces)
+		return slices.Concat(found.residents, found.visitors), found.self, err
+	}
+}
+
+// awaitLeave waits until no process visits the namespaces any more, as long as
+// one has to end by itself.
+func awaitLeave(ctx context.Context, spaces map[netns.ID]string) {
+	ctx, cancel := context.WithTimeout(ctx, termGrace)
+	defer cancel()
+	tick := time.NewTicker(killPoll)
+	defer tick.Stop()
+	for {
+		found, err := findInhabitants(spaces)
+		if err != nil || len(found.visitors) == 0 {
+			return // who comes after tells of the error
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// endProcesses ends the recorded processes and those that are found.
+func endProcesses(ctx context.Context, recorded []process, find search) error {
+	found, self, err := find()
 	if err != nil {
 		return err
 	}
@@ -106,7 +148,7 @@ func endProcesses(ctx context.Context, recorded []process, spaces map[netns.ID]s
 	tick := time.NewTicker(killPoll)
 	defer tick.Stop()
 	for ; ; <-tick.C {
-		found, self, err = inhabitants(spaces)
+		found, self, err = find()
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
