@@ -168,9 +168,9 @@ func (b *builder) vipsLook(d *topology.DirectorPlan, node *Node) error {
 	if _, err := os.Stat(filepath.Join(dir, vrrpPID)); err != nil || d.Config == "" {
 		return nil //nolint:nilerr // it has no VRRP instance
 	}
-	log, err := os.ReadFile(filepath.Join(dir, directorLog))
+	log, err := node.DirectorLog()
 	if err != nil {
-		return fmt.Errorf("read its log: %w", err)
+		return err
 	}
 	if !stateEntered.Match(log) {
 		return errors.New("none of keepalived's vrrp_instances has entered a state")

@@ -31,11 +31,11 @@ func (st *stage) hints() {
 			hints = append(hints, fmt.Sprintf("node %s has packet filters that are none of the lab's: %s", n.Name(), filters))
 		}
 	}
-	st.hint(hints)
+	st.hint(hints...)
 }
 
 // hint notes what has not been noted before.
-func (st *stage) hint(hints []string) {
+func (st *stage) hint(hints ...string) {
 	for _, h := range hints {
 		if !slices.Contains(st.hinted, h) {
 			st.hinted = append(st.hinted, h)
@@ -54,7 +54,7 @@ func (st *stage) hintAtTables(ctx context.Context) {
 	}
 	lines := strings.Join(news(st.unplanned(ctx), st.first.tables), "\n")
 	if lines != "" && !strings.Contains(ginkgo.CurrentSpecReport().Failure.Message, lines) {
-		st.hint([]string{lines})
+		st.hint(lines)
 	}
 }
 
@@ -64,9 +64,7 @@ func (st *stage) keepalivedSays(node string, want, have []lb.Service) string {
 	if d := st.plan.DirectorOf(node); d == nil || d.Kind != topology.Keepalived {
 		return ""
 	}
-	n, err := st.lab.Node(node)
-	must(err)
-	log, err := n.DirectorLog()
+	log, err := st.node(node).DirectorLog()
 	if err != nil {
 		return fmt.Sprintf("\n    what keepalived says of it can't be read: %v", err)
 	}
@@ -85,7 +83,7 @@ func (st *stage) keepalivedSays(node string, want, have []lb.Service) string {
 }
 
 // keepalivedWarns finds the lines in which a checker tells that a real server,
-// which stands in brackets, is not well (check_api.c, ipwrapper.c).
+// which stands in brackets, is not well.
 var keepalivedWarns = regexp.MustCompile(`(?i)fail|error|timeout|removing|disabling|refused|unreachable`)
 
 // failures are the last two lines about a real server that is not well, without their time.

@@ -16,12 +16,6 @@ import (
 	"github.com/ipvslab/ipvslab/topology"
 )
 
-// routeTypes are the words of ip-route(8) that a plan uses.
-var routeTypes = map[string]int{
-	"": unix.RTN_UNICAST, "unicast": unix.RTN_UNICAST, "local": unix.RTN_LOCAL,
-	"blackhole": unix.RTN_BLACKHOLE, "unreachable": unix.RTN_UNREACHABLE, "prohibit": unix.RTN_PROHIBIT,
-}
-
 // ipv6Metric is what IPv6 routes have that were added without a metric
 // (IP6_RT_PRIO_USER, include/net/ip6_route.h).
 const ipv6Metric = 1024
@@ -34,7 +28,7 @@ func (st *nodeState) checkRoutes(planned []topology.Route) error {
 	for _, want := range planned {
 		i := slices.IndexFunc(st.routes, func(r netlink.Route) bool { return isRoute(r, want) })
 		if i < 0 {
-			wrong = append(wrong, fmt.Errorf("%s is missing in table %d", routeText(want), tableOf(want.Table)))
+			wrong = append(wrong, fmt.Errorf("%s is missing in table %d", routeText(want), rtnl.Table(want.Table)))
 			continue
 		}
 		mine[i] = true
@@ -55,8 +49,8 @@ func isRoute(r netlink.Route, want topology.Route) bool {
 	if metric == 0 && want.To.Addr().Is6() {
 		metric = ipv6Metric
 	}
-	return r.Table == tableOf(want.Table) && sameDestination(r, want.To) && gatewayOf(r) == want.Via &&
-		r.Priority == metric && r.Type == routeTypes[want.Type]
+	return r.Table == rtnl.Table(want.Table) && prefixOf(r.Dst) == want.To.Masked() && gatewayOf(r) == want.Via &&
+		r.Priority == metric && r.Type == int(rtnl.RouteTypes[want.Type])
 }
 
 // checkRoute compares what does not make it another route.
@@ -75,20 +69,6 @@ func (st *nodeState) checkRoute(r netlink.Route, want topology.Route) error {
 		add("MTU", r.MTU, want.MTU)
 	}
 	return errors.Join(wrong...)
-}
-
-func tableOf(table int) int {
-	if table == 0 {
-		return unix.RT_TABLE_MAIN
-	}
-	return table
-}
-
-func sameDestination(r netlink.Route, want netip.Prefix) bool {
-	if r.Dst == nil {
-		return want.Bits() == 0 && (r.Family == unix.AF_INET6) == want.Addr().Is6()
-	}
-	return prefixOf(r.Dst) == want.Masked()
 }
 
 // gatewayOf is a route's next hop, of either family.
@@ -111,19 +91,12 @@ func routeText(r topology.Route) string {
 // kernelRoute is a route of the kernel's in the words of ip-route(8).
 func (st *nodeState) kernelRoute(r netlink.Route) string {
 	var b strings.Builder
-	for word, kind := range routeTypes {
-		if kind == r.Type && kind != unix.RTN_UNICAST {
+	for word, kind := range rtnl.RouteTypes {
+		if int(kind) == r.Type && kind != unix.RTN_UNICAST {
 			b.WriteString(word + " ")
 		}
 	}
-	switch {
-	case r.Dst != nil:
-		b.WriteString(prefixOf(r.Dst).String())
-	case r.Family == unix.AF_INET6:
-		b.WriteString("::/0")
-	default:
-		b.WriteString("0.0.0.0/0")
-	}
+	b.WriteString(prefixOf(r.Dst).String())
 	if gw := gatewayOf(r); gw.IsValid() {
 		fmt.Fprintf(&b, " via %s", gw)
 	}
@@ -188,7 +161,7 @@ func isRule(r netlink.Rule, want topology.Rule) bool {
 	if want.Priority == 0 && want.Table != unix.RT_TABLE_LOCAL {
 		have.Priority = 0
 	}
-	want.Origin, want.Table = have.Origin, tableOf(want.Table)
+	want.Origin, want.Table = have.Origin, rtnl.Table(want.Table)
 	want.From, want.To = narrowed(want.From), narrowed(want.To)
 	return have == want && !r.Invert && r.OifName == "" && r.Dport == nil && r.Sport == nil && r.IPProto <= 0
 }
@@ -233,7 +206,7 @@ func ruleText(r topology.Rule) string {
 	if r.FWMark != 0 {
 		text += fmt.Sprintf(" fwmark %#x", r.FWMark)
 	}
-	return fmt.Sprintf("%s lookup %d (IPv%d)", text, tableOf(r.Table), r.Family)
+	return fmt.Sprintf("%s lookup %d (IPv%d)", text, rtnl.Table(r.Table), r.Family)
 }
 
 // excuseWays makes of routes, rules and the rest those that are planned: where

@@ -61,7 +61,7 @@ func deprecated() []byte {
 }
 
 // Route is a route to be added; see ip-route(8). Index is the device's, zero
-// for none; Type is one of the keys of routeTypes.
+// for none; Type is one of the keys of RouteTypes.
 type Route struct {
 	To     netip.Prefix
 	Via    netip.Addr
@@ -73,7 +73,9 @@ type Route struct {
 	Type   string
 }
 
-var routeTypes = map[string]uint8{
+// RouteTypes are the types of routes (rtnetlink(7)) by ip-route(8)'s words for
+// them; no word is unicast.
+var RouteTypes = map[string]uint8{
 	"": unix.RTN_UNICAST, "unicast": unix.RTN_UNICAST, "local": unix.RTN_LOCAL,
 	"blackhole": unix.RTN_BLACKHOLE, "unreachable": unix.RTN_UNREACHABLE, "prohibit": unix.RTN_PROHIBIT,
 }
@@ -84,14 +86,14 @@ func AddRoute(r Route) (Request, error) {
 	if r.Via.IsValid() {
 		what += fmt.Sprintf(" via %s", r.Via)
 	}
-	kind, ok := routeTypes[r.Type]
+	kind, ok := RouteTypes[r.Type]
 	if !ok {
 		return Request{}, fmt.Errorf("%s: unknown route type %q", what, r.Type)
 	}
 	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	req.AddData(routeHeader(r, kind))
 	add := func(kind int, data []byte) { req.AddData(nl.NewRtAttr(kind, data)) }
-	add(unix.RTA_TABLE, nl.Uint32Attr(uint32(table(r.Table))))
+	add(unix.RTA_TABLE, nl.Uint32Attr(uint32(Table(r.Table))))
 	if r.To.Bits() > 0 {
 		add(unix.RTA_DST, r.To.Masked().Addr().AsSlice())
 	}
@@ -182,11 +184,12 @@ func AddRule(r Rule) Request {
 	if r.FWMark != 0 {
 		add(ruleFWMark, nl.Uint32Attr(r.FWMark))
 	}
-	add(ruleTable, nl.Uint32Attr(uint32(table(r.Table))))
-	return Request{What: fmt.Sprintf("add rule for table %d", table(r.Table)), msg: req}
+	add(ruleTable, nl.Uint32Attr(uint32(Table(r.Table))))
+	return Request{What: fmt.Sprintf("add rule for table %d", Table(r.Table)), msg: req}
 }
 
-func table(t int) int {
+// Table is a routing table's number: zero stands for main.
+func Table(t int) int {
 	if t == 0 {
 		return unix.RT_TABLE_MAIN
 	}
