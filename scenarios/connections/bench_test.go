@@ -247,9 +247,7 @@ func (b *bench) seen() string {
 	b.must(err)
 	var out []string
 	for _, s := range all {
-		if text := b.render(s.Data); text != "" {
-			out = append(out, "to "+string(s.Side)+" "+text)
-		}
+		out = append(out, "to "+string(s.Side)+" "+b.render(s.Data))
 	}
 	if len(out) == 0 {
 		return "nothing"

@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -134,6 +136,45 @@ func TestEverySettingIsClaimed(t *testing.T) {
 		if !slices.ContainsFunc(settings(), func(c claim) bool { return slices.Contains(strings.Fields(c.name), f.Name()) }) {
 			t.Errorf("nothing is claimed of net.ipv4.vs.%s", f.Name())
 		}
+	}
+}
+
+// TestChatterIsPassedOver: what the kernel says of itself must not be taken for
+// what it makes of a packet, which may come a little later.
+func TestChatterIsPassedOver(t *testing.T) {
+	needKernel(t)
+	b := newBench(t)
+	sent := func() (n int) {
+		b.Helper()
+		netstat, err := b.ReadFile("/proc/thread-self/net/snmp")
+		b.must(err)
+		for line := range strings.Lines(string(netstat)) {
+			// Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams
+			// InUnknownProtos InDiscards InDelivers OutRequests
+			if f := strings.Fields(line); f[0] == "Ip:" && f[10] != "OutRequests" {
+				n, err = strconv.Atoi(f[10])
+				b.must(err)
+			}
+		}
+		return n
+	}
+	_, err := b.Drain() // what came of the links being set up
+	b.must(err)
+	before := sent()
+	b.must(b.Do(func() error {
+		clients, err := net.InterfaceByName("clients")
+		if err != nil {
+			return err
+		}
+		c, err := net.ListenMulticastUDP("udp4", clients, &net.UDPAddr{IP: net.IPv4(239, 1, 1, 1), Port: 9999})
+		if err == nil {
+			t.Cleanup(func() { b.must(c.Close()) })
+		}
+		return err
+	}))
+	b.await("the report of a group", settleTimeout, func() bool { return sent() > before })
+	if seen, err := b.Drain(); err != nil || len(seen) > 0 {
+		t.Errorf("seen: %v, %v", seen, err)
 	}
 }
 

@@ -218,9 +218,7 @@ func (b *bench) outer(n int, f director.Flags) {
 	seen, err := b.Drain()
 	b.must(err)
 	for _, s := range seen {
-		if b.render(s.Data) != "" {
-			b.note("outside: %s", outside(s.Data, raw))
-		}
+		b.note("outside: %s", outside(s.Data, raw))
 	}
 }
 

@@ -18,14 +18,9 @@ const guePort = 6080
 // arphrdNone is a link without a header of its own (if_arp.h).
 const arphrdNone = 0xfffe
 
-// render is a packet in an account's words, "c1>vip SYN"; empty for what the
-// kernel says of itself on an IPv6 link.
+// render is a packet in an account's words, "c1>vip SYN".
 func (b *bench) render(raw []byte) string {
 	p := capture.Decode(capture.Frame{Data: raw, Length: len(raw)}, arphrdNone, []uint16{guePort})
-	const igmp = 2
-	if p.Protocol == capture.ProtoICMPv6 && p.ICMPType >= 130 || p.Protocol == igmp {
-		return "" // multicast listeners, routers, neighbours
-	}
 	if p.Malformed != "" {
 		return p.Summary()
 	}
