@@ -21,6 +21,17 @@ func (s *speaker) tell(groups ...Group) {
 	must(s.t, p.Close())
 }
 
+// awaitTurns waits until it has reported that it came into these states, and no others.
+func (n *network) awaitTurns(s *speaker, want ...string) {
+	n.t.Helper()
+	n.eventually(30*time.Second, func() error {
+		if turns := s.turns(); !slices.Equal(turns, want) {
+			return fmt.Errorf("states are %v, want %v", turns, want)
+		}
+		return nil
+	})
+}
+
 // turns are the states that it has come into.
 func (s *speaker) turns() (turns []string) {
 	s.mu.Lock()
@@ -67,7 +78,7 @@ func TestReloadKeepsStates(t *testing.T) {
 		}
 		return nil
 	})
-	began := slices.Clone(first.turns())
+	n.awaitTurns(first, "main active") // it is reported after it is done
 
 	both(func(i int) []Group { // priority and interval, and an address more
 		return []Group{one(i, func(g *Group) {
@@ -108,12 +119,8 @@ func TestReloadKeepsStates(t *testing.T) {
 		return []Group{group(i, func(g *Group) { g.Interval, g.Routers = 2*time.Second, g.Routers[:2] }), other(i)}
 	})
 	n.holder(0, all)
-	if turns := first.turns(); !slices.Equal(turns, append(began, "other active")) {
-		t.Errorf("the first director's states: %v", turns)
-	}
-	if turns := second.turns(); !slices.Equal(turns, []string{"main backup", "other backup"}) {
-		t.Errorf("the second director's states: %v", turns)
-	}
+	n.awaitTurns(first, "main active", "other active")
+	n.awaitTurns(second, "main backup", "other backup")
 	first.tell(other(0)) // the second takes over what is gone here, and nothing else
 	n.eventually(30*time.Second, func() error {
 		if a, b := n.floating(0), n.floating(1); len(a) != 1 || len(b) != 3 {
