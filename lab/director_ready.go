@@ -21,7 +21,7 @@ func watched(s health.Service) bool { return s.Watched() }
 // directorLook looks whether a director is ready: its table is what the
 // services say, as far as they say it.
 func (b *builder) directorLook(d *topology.DirectorPlan, node *Node) func(context.Context) error {
-	table := b.tableLook(d, node)
+	table := b.tableLook(d, node, inTableAsChecked)
 	switch d.Kind {
 	case topology.Embedded:
 		return func(ctx context.Context) error {
@@ -41,7 +41,7 @@ func (b *builder) directorLook(d *topology.DirectorPlan, node *Node) func(contex
 			if err := keepalivedRuns(dir); err != nil {
 				return err
 			}
-			return errors.Join(table(ctx), b.vipsLook(d, node))
+			return errors.Join(table(ctx), b.checksLook(ctx, d, node), b.vipsLook(d, node))
 		}
 	}
 	return table
@@ -58,9 +58,29 @@ func keepalivedRuns(dir string) error {
 	return errors.New("keepalived has started neither checks nor VRRP")
 }
 
+// checksLook looks whether a keepalived with checks has set its table: it puts
+// real servers in one after the other, and begins to check them, which may
+// take them out again, when all are there.
+func (b *builder) checksLook(ctx context.Context, d *topology.DirectorPlan, node *Node) error {
+	if !slices.ContainsFunc(b.plan.HealthServices(d.Node), watched) {
+		return nil
+	}
+	log, err := node.DirectorLog()
+	if err != nil {
+		return err
+	}
+	if checksBegun.Match(lastRun(log)) {
+		return nil
+	}
+	if err := b.tableLook(d, node, inTable)(ctx); err != nil {
+		return fmt.Errorf("keepalived has not begun its checks yet, and %w", err)
+	}
+	return nil
+}
+
 // tableLook compares the node's table with the services that its director
 // carries. Others may be there: the user's own configuration may have more.
-func (b *builder) tableLook(d *topology.DirectorPlan, node *Node) func(context.Context) error {
+func (b *builder) tableLook(d *topology.DirectorPlan, node *Node, holds func([]lb.Service, health.Service) error) func(context.Context) error {
 	services := b.plan.HealthServices(d.Node)
 	if len(services) == 0 {
 		return func(context.Context) error { return nil }
@@ -83,19 +103,23 @@ func (b *builder) tableLook(d *topology.DirectorPlan, node *Node) func(context.C
 	}
 }
 
-// holds tells whether a table holds a service. Of one whose real servers are
+// inTableAsChecked tells whether a table holds a service. Of one whose real servers are
 // checked, those that are down may be missing or have no weight, and the sorry
 // server may be there.
-func holds(have []lb.Service, want health.Service) error {
+func inTableAsChecked(have []lb.Service, want health.Service) error {
+	if i := slices.IndexFunc(have, func(s lb.Service) bool { return s.Key == want.Spec.Key }); i >= 0 && watched(want) {
+		want.Spec.Destinations = have[i].Destinations
+	}
+	return inTable(have, want)
+}
+
+// inTable tells whether a table holds a service with all its real servers.
+func inTable(have []lb.Service, want health.Service) error {
 	i := slices.IndexFunc(have, func(s lb.Service) bool { return s.Key == want.Spec.Key })
 	if i < 0 {
 		return fmt.Errorf("service %s (%s) is not in the table, which has %s", want.Name, want.Spec.Key, keysOf(have))
 	}
-	found := have[i]
-	if watched(want) {
-		found.Destinations, want.Spec.Destinations = nil, nil
-	}
-	if lines := lb.Differences([]lb.Service{found}, []lb.Service{want.Spec}, lb.DiffOptions{}); len(lines) > 0 {
+	if lines := lb.Differences(have[i:i+1], []lb.Service{want.Spec}, lb.DiffOptions{}); len(lines) > 0 {
 		return fmt.Errorf("service %s is not in the table as the topology file has it:\n    %s", want.Name, strings.Join(lines, "\n    "))
 	}
 	return nil

@@ -52,7 +52,7 @@ func (b *builder) restoreRules(ctx context.Context, d *topology.DirectorPlan) er
 	if status != 0 || said.Len() > 0 {
 		return fmt.Errorf("the rules in %s were not all accepted (status %d):\n%s", file, status, indent(said.String()))
 	}
-	look := b.tableLook(d, node)
+	look := b.tableLook(d, node, inTableAsChecked)
 	if err := look(ctx); err != nil && d.Rules == "" {
 		return err
 	}

@@ -28,6 +28,7 @@ var (
 	scriptDisabled  = regexp.MustCompile(`(?i)\bdisabling\b`)
 	scriptNotCalled = regexp.MustCompile(`^Script (\S+) cannot be accessed`)
 	stateEntered    = regexp.MustCompile(`(?i)\) entering \w+ state`)
+	checksBegun     = regexp.MustCompile(`(?i)\bactivating healthchecker\b`)
 	// What keepalived mends by itself, or only remarks.
 	remark  = regexp.MustCompile(`must match being address owner|is deprecated|SECURITY VIOLATION|NOTICE|(?i)\bwarning\b`)
 	logTime = regexp.MustCompile(`^\w{3} \w{3} +\d+ [\d:]+ \d{4}: `)
@@ -172,7 +173,7 @@ func (b *builder) vipsLook(d *topology.DirectorPlan, node *Node) error {
 	if err != nil {
 		return err
 	}
-	if !stateEntered.Match(log) {
+	if !stateEntered.Match(lastRun(log)) {
 		return errors.New("none of keepalived's vrrp_instances has entered a state")
 	}
 	have, err := node.addresses()
@@ -189,6 +190,12 @@ func (b *builder) vipsLook(d *topology.DirectorPlan, node *Node) error {
 		return fmt.Errorf("the node does not have the VIP %s: keepalived took it off, and its vrrp_instance is not master", strings.Join(lacks, ", "))
 	}
 	return nil
+}
+
+// lastRun is what a keepalived has said since it started; others before it have
+// written to the same log.
+func lastRun(log []byte) []byte {
+	return log[max(0, bytes.LastIndex(log, []byte("Starting Keepalived"))):]
 }
 
 // ownVIPs are the virtual addresses that the plan has on a node's interfaces.

@@ -56,6 +56,7 @@ func TestReload(t *testing.T) {
 			p := directed(t, k.name[:3], before...)
 			own(p, "1", "rr", "")
 			l := up(t, p, lab.Options{})
+			tellLog(t, l, "director")
 			streams := openStreams(t, l, 4)
 			next := directed(t, k.name[:3], after...)
 			next.Name = p.Name
@@ -131,6 +132,20 @@ func TestReloadOtherKind(t *testing.T) {
 		expectTable(t, now, step.kind, "80: 11:1 12:1")
 		l = now
 	}
+}
+
+// tellLog shows what a director has said, if the test fails.
+func tellLog(t *testing.T, l *lab.Lab, node string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		if n, err := l.Node(node); err == nil {
+			log, err := n.DirectorLog()
+			t.Logf("director %s said (%v):\n%s", node, err, log)
+		}
+	})
 }
 
 func write(t *testing.T, path, text string) {
