@@ -193,6 +193,16 @@ func TestLossAndDelay(t *testing.T) {
 		}
 		return res
 	}
+	soon := func(node string, within time.Duration) { // one of many is enough: a machine may stand still
+		t.Helper()
+		var least time.Duration
+		for range 20 {
+			if least = ask(node, 5).Latency.Min(); least <= within {
+				return
+			}
+		}
+		t.Errorf("node %s, which nothing delays, waits %v", node, least)
+	}
 	const server = "A_very-long_node-name-1"
 	run(t, l, server, "ip link set dev lan address 00:00:5e:00:01:33")
 	ask("2b", 1) // each other's addresses are known
@@ -220,14 +230,13 @@ func TestLossAndDelay(t *testing.T) {
 	if d := ask("client", 5).Latency.Min(); d < 79*time.Millisecond {
 		t.Errorf("20 ms one way and 30 ms both ways make %v", d)
 	}
-	if d := ask("2b", 5).Latency.Min(); d > 59*time.Millisecond {
-		t.Errorf("a node that is not meant waits %v", d)
-	}
+	soon("2b", 59*time.Millisecond)
 	if _, err := l.Heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if res := ask("client", 20); res.Answered() != 20 || res.Latency.Min() > 19*time.Millisecond {
-		t.Errorf("all was healed, but of 20 packets %d were answered, the first after %v", res.Answered(), res.Latency.Min())
+	soon("client", 19*time.Millisecond)
+	if n := ask("client", 20).Answered(); n != 20 {
+		t.Errorf("all was healed, but of 20 packets %d were answered", n)
 	}
 }
 
