@@ -39,6 +39,8 @@ type supervisor struct {
 	instance *instance
 	listener *net.UnixListener
 
+	asking sync.Mutex // held while the guest is asked for its labs; taken before mu
+
 	mu       sync.Mutex
 	attached int
 	orphan   bool // whoever had it booted is gone
@@ -211,8 +213,11 @@ func (s *supervisor) serve(conn *net.UnixConn) {
 	}
 }
 
-// noteLabs asks the guest for its labs and records them.
+// noteLabs asks the guest for its labs and records them. One question waits
+// for the other's answer to be recorded: an old answer must not replace a newer.
 func (s *supervisor) noteLabs() {
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	var state boot.State
 	if err := s.instance.client.Ask(&state); err != nil {
 		return // it is dying, and wait sees that

@@ -161,16 +161,19 @@ func (g *guest) writable(dir string) bool {
 	return false
 }
 
-func (g *guest) state() any {
+func (g *guest) state() (any, error) {
 	s := State{Labs: []string{}}
 	entries, err := os.ReadDir(LabsDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil // none has ever been there
+	}
 	if err != nil {
-		return s // none has ever been there
+		return nil, fmt.Errorf("list labs: %w", err)
 	}
 	for _, e := range entries {
 		if e.IsDir() {
 			s.Labs = append(s.Labs, e.Name())
 		}
 	}
-	return s
+	return s, nil
 }

@@ -22,7 +22,7 @@ type Server struct {
 	// Ready is waited for before a command is started, if not nil; its error refuses the command.
 	Ready func() error
 	// State answers Ask.
-	State func() any
+	State func() (any, error)
 	// Flush is called between a command's end and the report of it, if not nil.
 	Flush func()
 	// Adjust may change a command before it is started, if not nil.
@@ -73,8 +73,11 @@ func (s *Server) stream(c net.Conn) {
 		}
 		_ = writeJSON(c, frameAnswer, a) // the asker may be gone
 	case Ask:
-		b, err := json.Marshal(s.State())
-		a := Answer{State: b}
+		var a Answer
+		state, err := s.State()
+		if err == nil {
+			a.State, err = json.Marshal(state)
+		}
 		if err != nil {
 			a = Answer{Error: err.Error()}
 		}

@@ -258,15 +258,24 @@ func TestConfigureAndAsk(t *testing.T) {
 			}
 			return nil
 		},
-		State: func() any { return got },
+		State: func() (any, error) {
+			if got.Word == "" {
+				return nil, errors.New("no word yet")
+			}
+			return got, nil
+		},
 	})
+	var state config
+	if err := c.Ask(&state); err == nil || err.Error() != "no word yet" {
+		t.Errorf("error %v", err)
+	}
 	if err := c.Configure(config{"bad"}); err == nil || err.Error() != "bad word" {
 		t.Errorf("error %v", err)
 	}
+	got = config{}
 	if err := c.Configure(config{"good"}); err != nil {
 		t.Error(err)
 	}
-	var state config
 	if err := c.Ask(&state); err != nil || state.Word != "good" {
 		t.Errorf("%+v, %v", state, err)
 	}
