@@ -20,6 +20,13 @@ const (
 	killGrace = 5 * time.Second
 )
 
+// leaveGrace is how long a visitor may stay, who does not know that the lab
+// ends and may be slow on a busy machine; leavePoll is how often it is looked for.
+const (
+	leaveGrace = 5 * time.Second
+	leavePoll  = 10 * time.Millisecond
+)
+
 // tearDown removes from the kernel all that the state records. It goes on past
 // failures, joins them, and fails if anything is left. It may be repeated.
 func (l *Lab) tearDown(ctx context.Context, dir *stateDir, st *state) error {
@@ -115,9 +122,9 @@ func everyone(spaces map[netns.ID]string) search {
 // awaitLeave waits until no process visits the namespaces any more, as long as
 // one has to end by itself.
 func awaitLeave(ctx context.Context, spaces map[netns.ID]string) {
-	ctx, cancel := context.WithTimeout(ctx, termGrace)
+	ctx, cancel := context.WithTimeout(ctx, leaveGrace)
 	defer cancel()
-	tick := time.NewTicker(killPoll)
+	tick := time.NewTicker(leavePoll)
 	defer tick.Stop()
 	for {
 		found, err := findInhabitants(spaces)
