@@ -30,7 +30,11 @@ func Start(ctx context.Context, o Options) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := List(); err != nil { // sweeps
+	_, dead, err := List() // sweeps
+	for _, d := range dead {
+		o.Note(d.Error())
+	}
+	if err != nil {
 		return nil, err
 	}
 	dir, err := newGuestDir(o)
