@@ -138,6 +138,21 @@ func TestEtcNetns(t *testing.T) {
 	}
 }
 
+// startAndHear starts a command and waits until it has said something.
+func startAndHear(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("%v: %v", cmd.Args, err)
+	}
+}
+
 // Down ends whoever is in the lab: by whatever door it came, and if it won't hear.
 func TestDownEndsProcesses(t *testing.T) {
 	probetest.Namespaces(t)
@@ -148,16 +163,7 @@ func TestDownEndsProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	deaf := client.Command(t.Context(), "sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1000; done")
-	stdout, err := deaf.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := deaf.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stdout.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	startAndHear(t, deaf)
 	stranger := exec.CommandContext(t.Context(), "sleep", "1000")
 	if err := client.Do(stranger.Start); err != nil {
 		t.Fatal(err)
@@ -183,16 +189,7 @@ func TestDownLetsVisitorsLeave(t *testing.T) {
 	visitors := map[string]*exec.Cmd{}
 	for _, verb := range []string{"visit", "stay"} {
 		cmd, _ := helperCommand(t, verb, l.Name())
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := stdout.Read(make([]byte, 1)); err != nil {
-			t.Fatalf("%s: %v", verb, err)
-		}
+		startAndHear(t, cmd)
 		visitors[verb] = cmd
 	}
 	if err := l.Down(t.Context()); err != nil {
@@ -265,16 +262,7 @@ func TestCommandPinsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := node.Command(t.Context(), "sh", "-c", "echo; sleep 1000")
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stdout.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	startAndHear(t, cmd)
 	if err := two.Down(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -272,7 +272,6 @@ func TestConfigureAndAsk(t *testing.T) {
 	if err := c.Configure(config{"bad"}); err == nil || err.Error() != "bad word" {
 		t.Errorf("error %v", err)
 	}
-	got = config{}
 	if err := c.Configure(config{"good"}); err != nil {
 		t.Error(err)
 	}
