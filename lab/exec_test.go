@@ -321,8 +321,8 @@ func TestCommandNotReady(t *testing.T) {
 		want    []string
 	}{
 		"deadline": {
-			topology.Command{Argv: []string{"sh", "-c", "echo cause; sleep 1000"}, Ready: topology.Ready{TCP: "127.0.0.1:9", Within: 200 * time.Millisecond}},
-			[]string{"command it of node rs1", "not ready within 200ms", "refused", "  cause"},
+			topology.Command{Argv: []string{"sh", "-c", "echo cause; sleep 1000"}, Ready: topology.Ready{TCP: "127.0.0.1:9", Within: 2 * time.Second}},
+			[]string{"command it of node rs1", "not ready within 2s", "refused", "  cause"},
 		},
 		"ended": {
 			topology.Command{Argv: []string{"sh", "-c", "echo cause >&2; exit 3"}, Ready: topology.Ready{TCP: ":9"}},
