@@ -94,7 +94,7 @@ func TestNothingGoesWrong(t *testing.T) {
 		}
 		res, err := handover.Run(t.Context(), traffic.Enter(pair.Client), handover.Spec{
 			To: netip.AddrPortFrom(vethpair.ServerV6, spec.Port), Protocol: protocol,
-			Streams: 5, Every: 3 * time.Millisecond, Rate: 50, Duration: 300 * time.Millisecond,
+			Streams: 5, Every: 3 * time.Millisecond, Rate: 50, Duration: time.Second,
 		})
 		if err != nil || res.Lost != 0 || res.Streams.Continued != 5 || res.Streams.Requests == 0 || res.New.Answered == 0 {
 			t.Errorf("%s: %v: %+v", protocol, err, res)

@@ -60,7 +60,7 @@ func TestLineBuffersUntilTheGuestIsUp(t *testing.T) {
 func TestHangingBootIsTriedAgain(t *testing.T) {
 	dir := t.TempDir()
 	script := `echo x >>"$D/tries"; [ "$(wc -l <"$D/tries")" = 1 ] && exec sleep 60; printf '!' >&3; head -c 5 <&3 >&3`
-	h, err := newHost(fakeGuest(t, dir, script), [2]time.Duration{time.Second, 30 * time.Second})
+	h, err := newHost(fakeGuest(t, dir, script), [2]time.Duration{3 * time.Second, 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
