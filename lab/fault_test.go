@@ -186,7 +186,7 @@ func TestLossAndDelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		res, err := traffic.Run(t.Context(), from.Do, traffic.Spec{
-			Protocol: traffic.UDP, To: netip.MustParseAddrPort("10.9.9.11:53"), Connections: n, Concurrency: n, Timeout: time.Second / 2,
+			Protocol: traffic.UDP, To: netip.MustParseAddrPort("10.9.9.11:53"), Connections: n, Concurrency: n, Timeout: 2 * time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)
