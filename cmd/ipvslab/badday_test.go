@@ -232,10 +232,12 @@ func TestGuestDies(t *testing.T) {
 
 	// Nobody is attached: the next to come is told. For down that is no failure.
 	p.ok("up", "minimal.yaml")
+	before := p.guestRecords()
 	p.killGuest()
+	after := p.guestRecords()
 	r = p.run("down", "minimal")
 	if r.status != 0 || !strings.Contains(r.errors, "with lab minimal died") {
-		t.Errorf("down: %+v", r)
+		t.Errorf("down: %+v\nrecord before the kill: %s\nafter it: %s", r, before, after)
 	}
 	p.nothingLeft()
 	p.ok("up", "minimal.yaml")
@@ -246,6 +248,16 @@ func TestGuestDies(t *testing.T) {
 
 	// An ephemeral one.
 	p.fails(p.command("kernel", "exec", "--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"), "the guest died", "Kernel panic")
+}
+
+// guestRecords are the guests' records on disk, for the report of a failure.
+func (p *place) guestRecords() (all string) {
+	names, _ := filepath.Glob(p.runtime() + "/*/*/guest.json")
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		all += fmt.Sprintf("%s: %s %v\n", name, text, err)
+	}
+	return all
 }
 
 // killGuest kills the guest's processes, but not its supervisor.
