@@ -23,7 +23,7 @@ const (
 // leaveGrace is how long a visitor may stay, who does not know that the lab
 // ends and may be slow on a busy machine; leavePoll is how often it is looked for.
 const (
-	leaveGrace = 5 * time.Second
+	leaveGrace = 10 * time.Second
 	leavePoll  = 10 * time.Millisecond
 )
 

@@ -2,6 +2,7 @@ package scenarios_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -177,6 +178,28 @@ func meddlers() []defect {
 			says:  []string{"real server 10.1.0.11:80: weight is 9, planned is 1"},
 			fails: []string{"one by one"},
 		},
+		{
+			name: "healthy, with somebody who puts the service back when it goes", lab: "nat",
+			plant: func(s site) error { return s.again(s.putBack()) },
+			focus: []string{"one by one", "held open"},
+		},
+	}
+}
+
+// putBack adds the service every other time that it is found missing.
+func (s site) putBack() func(lb.Table) {
+	have, there, times := s.service(), true, 0
+	return func(t lb.Table) {
+		_, err := t.Get(s.ctx, have.Key)
+		if gone := errors.Is(err, lb.ErrNoService); there == gone {
+			if there = !gone; gone {
+				times++
+			}
+			if gone && times%2 == 1 {
+				_ = t.Apply(s.ctx, lb.Diff(nil, []lb.Service{have}, lb.DiffOptions{})...) // the suite may be adding it as well
+				there = true
+			}
+		}
 	}
 }
 

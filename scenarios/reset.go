@@ -37,16 +37,18 @@ func (s *service) reset(ctx context.Context) lb.Service {
 	table := s.st.table(ctx, s.director)
 	have, err := table.Get(ctx, s.Spec.Key)
 	must(err)
-	err = withSysctl(s.st.node(s.director), nodestKey, "1", func() error {
-		if err := table.Apply(ctx, lb.Change{Op: lb.DeleteService, Service: have}); err != nil {
-			return err
+	for tries := 1; ; tries++ {
+		err = withSysctl(s.st.node(s.director), nodestKey, "1", func() error { return s.clear(ctx, have) })
+		// Whatever happened, the table is to be as it was.
+		again, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		restored := table.Apply(again, additions(have)...)
+		cancel()
+		if err == nil && tries < 3 && errors.Is(restored, lb.ErrServiceExists) {
+			continue // the director was faster, see clear
 		}
-		return s.awaitNoEntries(ctx)
-	})
-	// Whatever happened, the table is to be as it was.
-	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-	defer cancel()
-	must(errors.Join(err, table.Apply(again, additions(have)...)))
+		must(errors.Join(err, restored))
+		break
+	}
 	fresh, err := table.Get(ctx, s.Spec.Key)
 	must(err)
 	for _, d := range fresh.Destinations {
@@ -104,15 +106,31 @@ func stepsToAdd(d lb.Destination) []lb.Destination {
 	return []lb.Destination{bare, d}
 }
 
-// awaitNoEntries waits until the kernel has flushed the service's entries.
-func (s *service) awaitNoEntries(ctx context.Context) error {
+// clear takes the service out of the table and waits until the kernel has
+// flushed its entries. A director that is just done with a change of its own
+// looks whether the table is as it has left it, and puts back what it misses:
+// that is taken out again.
+func (s *service) clear(ctx context.Context, have lb.Service) error {
+	table := s.st.table(ctx, s.director)
 	var left []lb.Conn
+	putBack := -1
 	err := poll(ctx, s.flushTime(), func() (done bool, err error) {
+		switch err := table.Apply(ctx, lb.Change{Op: lb.DeleteService, Service: have}); {
+		case err == nil:
+			putBack++
+			return false, nil
+		case !errors.Is(err, lb.ErrNoService):
+			return false, err
+		}
 		left, err = s.entries(ctx)
 		return len(left) == 0, err
 	})
 	if err != nil {
-		return fmt.Errorf("flush the connections of %s, of which %d are left%s: %w", s.Name, len(left), s.st.owners(ctx, left), err)
+		often := ""
+		if putBack > 0 {
+			often = fmt.Sprintf("; somebody has put the service back %d times", putBack)
+		}
+		return fmt.Errorf("flush the connections of %s, of which %d are left%s%s: %w", s.Name, len(left), s.st.owners(ctx, left), often, err)
 	}
 	return nil
 }

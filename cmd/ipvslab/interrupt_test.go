@@ -28,7 +28,7 @@ func (p *place) interrupted(s syscall.Signal, when func() bool, args ...string) 
 		_ = cmd.Wait() // its status is looked at
 	}()
 	p.t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended, unless the test has failed
-	eventually(p.t, 30*time.Second, func() bool {
+	eventually(p.t, time.Minute, func() bool {
 		select {
 		case <-ended:
 			return true
@@ -39,7 +39,7 @@ func (p *place) interrupted(s syscall.Signal, when func() bool, args ...string) 
 	_ = cmd.Process.Signal(s) // it may have ended
 	select {
 	case <-ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		_ = cmd.Process.Kill()
 		<-ended
 		p.t.Errorf("%v does not end by %v", args, s)

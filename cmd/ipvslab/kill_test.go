@@ -116,7 +116,7 @@ func (k *killer) kill(victim string, after time.Duration, args ...string) result
 	}
 	timer := time.AfterFunc(after, func() { k.strike(victim, cmd) })
 	defer timer.Stop()
-	hung := time.AfterFunc(30*time.Second, func() {
+	hung := time.AfterFunc(time.Minute, func() {
 		k.t.Errorf("%v does not end", args)
 		_ = cmd.Process.Kill()
 	})

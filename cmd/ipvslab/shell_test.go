@@ -38,7 +38,7 @@ func watch(t *testing.T, tty *os.File) *screen {
 // expect waits until the text is shown, and forgets what came up to there.
 func (s *screen) expect(want string) {
 	s.t.Helper()
-	eventually(s.t, 30*time.Second, func() bool {
+	eventually(s.t, time.Minute, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		_, rest, found := strings.Cut(s.text, want)
