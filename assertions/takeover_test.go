@@ -34,6 +34,16 @@ func TestStayWithin(t *testing.T) {
 	if ok, err := assertions.StayWithin(all).Match(seen()); !ok || err != nil {
 		t.Errorf("a takeover within its limits: %v", err)
 	}
+	still := seen() // with 50 ms of the gap, and 10 ms of the split
+	still.Gap.Still = handover.Millis(ms(50))
+	still.Standstills = []handover.Standstill{{From: handover.Millis(ms(1030)), To: handover.Millis(ms(1080))}}
+	for limit, kept := range map[topology.Handover]bool{
+		{Gap: ms(250)}: true, {Gap: ms(249)}: false, {TwoActive: ptr(ms(30))}: true, {TwoActive: ptr(ms(29))}: false,
+	} {
+		if ok, err := assertions.StayWithin(limit).Match(still); ok != kept || err != nil {
+			t.Errorf("a client that stood still, %+v: %v, %v", limit, ok, err)
+		}
+	}
 	for _, test := range []struct {
 		limits topology.Handover
 		plant  func(*assertions.Takeover)

@@ -122,7 +122,7 @@ func (a *app) handover(ctx context.Context, labName, nodeName, target string, o 
 	} else {
 		err = errors.Join(err, show(a.out))
 	}
-	if gap := time.Duration(result.Gap.Length); err == nil && o.maxGap > 0 && gap > o.maxGap {
+	if err == nil && o.maxGap > 0 && result.Gap.Net() > o.maxGap {
 		err = fmt.Errorf("the gap is %s, more than %v", result.Gap, o.maxGap)
 	}
 	return err

@@ -33,6 +33,8 @@ type Gap struct {
 	To     Millis `json:"toMs"`
 	Length Millis `json:"lengthMs"`
 	Open   bool   `json:"open,omitempty"`
+	// Still is how much of it the client itself stood still.
+	Still Millis `json:"stillMs,omitempty"`
 }
 
 // Mark is when an event happened.
@@ -92,11 +94,13 @@ type Result struct {
 	// Lost is everything that was asked and never answered: new connections,
 	// and requests on streams.
 	Lost    int     `json:"lost"`
-	Gap     Gap     `json:"gap"`  // the longest
+	Gap     Gap     `json:"gap"`  // the one with the greatest [Gap.Net]
 	Gaps    []Gap   `json:"gaps"` // all that are much longer than answers are apart, in order
 	New     Fresh   `json:"new"`
 	Streams Streams `json:"streams"`
 	Marks   []Mark  `json:"marks,omitempty"`
+	// Standstills are when the client itself was not given the processor, in order.
+	Standstills []Standstill `json:"standstills,omitempty"`
 	// Timeline is the run in equal parts.
 	Timeline []Slot `json:"timeline"`
 }
@@ -105,9 +109,10 @@ type Result struct {
 const slots = 60
 
 // result sums up.
-func (c *client) result(fresh traffic.Result, marks []Mark) Result {
+func (c *client) result(fresh traffic.Result, marks []Mark, still []Standstill) Result {
 	r := Result{
-		To: c.To, Protocol: c.Protocol, Rate: c.Rate, Every: Millis(c.Every), Duration: Millis(c.Duration), Marks: marks,
+		Standstills: still,
+		To:          c.To, Protocol: c.Protocol, Rate: c.Rate, Every: Millis(c.Every), Duration: Millis(c.Duration), Marks: marks,
 		New:     Fresh{Identities: map[string]int{}},
 		Streams: Streams{Opened: len(c.streams), Ends: map[string]int{}, Identities: map[string]int{}},
 	}
@@ -120,13 +125,15 @@ func (c *client) result(fresh traffic.Result, marks []Mark) Result {
 	streamTimes := r.addStreams(c.streams)
 	all := slices.Concat(newTimes, streamTimes)
 	r.Lost = r.New.Lost() + r.Streams.Lost
-	r.Gaps = gaps(all, c.Duration, max(5*c.period(), minGap))
-	r.Gap, r.New.Gap, r.Streams.Gap = longest(all, c.Duration), Gap{}, Gap{}
+	gaps := between(all, c.Duration, still)
+	r.Gap = longest(gaps)
+	least := max(5*c.period(), minGap)
+	r.Gaps = slices.DeleteFunc(gaps, func(g Gap) bool { return time.Duration(g.Length) < least })
 	if c.Rate > 0 {
-		r.New.Gap = longest(newTimes, c.Duration)
+		r.New.Gap = longest(between(newTimes, c.Duration, still))
 	}
 	if len(c.streams) > 0 {
-		r.Streams.Gap = longest(streamTimes, c.Duration)
+		r.Streams.Gap = longest(between(streamTimes, c.Duration, still))
 	}
 	return r
 }
@@ -196,30 +203,19 @@ func (r *Result) slot(at time.Duration) *Slot {
 const minGap = 20 * time.Millisecond
 
 // between lists the times between answers, from the beginning to the end.
-func between(times []time.Duration, end time.Duration) []Gap {
+func between(times []time.Duration, end time.Duration, still []Standstill) []Gap {
 	slices.Sort(times)
 	var out []Gap
 	from := time.Duration(0)
 	for _, to := range times {
-		out = append(out, Gap{From: Millis(from), To: Millis(to), Length: Millis(to - from)})
+		out = append(out, Gap{From: Millis(from), To: Millis(to)})
 		from = to
 	}
 	if from < end {
-		out = append(out, Gap{From: Millis(from), To: Millis(end), Length: Millis(end - from), Open: true})
+		out = append(out, Gap{From: Millis(from), To: Millis(end), Open: true})
+	}
+	for i, g := range out {
+		out[i].Length, out[i].Still = g.To-g.From, stoodStill(still, g.From, g.To)
 	}
 	return out
-}
-
-func gaps(times []time.Duration, end, least time.Duration) []Gap {
-	return slices.DeleteFunc(between(times, end), func(g Gap) bool { return time.Duration(g.Length) < least })
-}
-
-func longest(times []time.Duration, end time.Duration) Gap {
-	var most Gap
-	for _, g := range between(times, end) {
-		if g.Length > most.Length {
-			most = g
-		}
-	}
-	return most
 }

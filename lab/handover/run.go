@@ -62,8 +62,14 @@ func (c *client) run(ctx context.Context) (Result, error) {
 		})
 	}
 	all.Go(func() { marks, eventErr = c.events(ctx) })
+	var still []Standstill
+	var watching sync.WaitGroup
+	running, over := context.WithCancel(context.WithoutCancel(ctx))
+	watching.Go(func() { still = standstills(running, c.began) })
 	all.Wait()
-	return c.result(fresh, marks), errors.Join(freshErr, eventErr, ctx.Err())
+	over()
+	watching.Wait()
+	return c.result(fresh, marks, still), errors.Join(freshErr, eventErr, ctx.Err())
 }
 
 // session opens the new connections: enough at once for all that wait for a timeout.

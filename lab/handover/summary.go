@@ -158,7 +158,11 @@ func (g Gap) String() string {
 	if g.Open {
 		return fmt.Sprintf("from %s to the end: nobody was served any more", g.From.seconds())
 	}
-	return fmt.Sprintf("%s, from %s to %s", g.Length.millis(), g.From.seconds(), g.To.seconds())
+	text := fmt.Sprintf("%s, from %s to %s", g.Length.millis(), g.From.seconds(), g.To.seconds())
+	if g.Still > 0 {
+		text += fmt.Sprintf(" (for %s of it the client itself stood still)", g.Still.millis())
+	}
+	return text
 }
 
 func (m Millis) seconds() string { return fmt.Sprintf("%.3f s", time.Duration(m).Seconds()) }
