@@ -79,7 +79,7 @@ type readiness struct {
 // How long a command has to get ready if the plan doesn't say, how often that
 // is looked at, and how long one look may take.
 const (
-	readyWithin = 10 * time.Second
+	readyWithin = 30 * time.Second
 	readyPoll   = 10 * time.Millisecond
 	readyProbe  = time.Second
 )

@@ -298,7 +298,7 @@ func at(end lineEnd, fn func(*netns.NS) error) error {
 }
 
 // carrierTimeout bounds the wait for a cable to work, or not to.
-const carrierTimeout = 10 * time.Second
+const carrierTimeout = 30 * time.Second
 
 // connect puts a cable in or pulls it out. At a bridge it is the port that
 // changes: the node sees its carrier come and go and keeps what it has

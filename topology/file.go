@@ -195,7 +195,7 @@ type ReadySpec struct {
 	Log string `json:"log,omitempty"`
 	// It has ended with status 0.
 	Exit bool `json:"exit,omitempty"`
-	// The deadline; 10s unless told otherwise.
+	// The deadline; 30s unless told otherwise.
 	Within Duration `json:"within,omitempty"`
 }
 

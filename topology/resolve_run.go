@@ -13,7 +13,7 @@ import (
 )
 
 // readyWithin is the deadline of a command's condition unless told otherwise.
-const readyWithin = 10 * time.Second
+const readyWithin = 30 * time.Second
 
 func (p *planner) addRoutes(n *node) {
 	for i, r := range n.spec.Routes {

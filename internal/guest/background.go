@@ -236,7 +236,7 @@ func (g *Guest) LabsNow() []string {
 // that is ErrNoGuest, and nothing that was asked of it has been done.
 func (g *Guest) lost() error {
 	i := g.Info
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		now, err := readInfo(g.path)
 		if err == nil {
 			i = now

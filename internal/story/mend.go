@@ -99,7 +99,7 @@ func (t *teller) freshStats(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, table.Close()) }()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
 		s, err := table.Get(ctx, lb.AddrKey(lb.TCP, t.cast.vip.Addr(), t.cast.vip.Port()))

@@ -133,7 +133,7 @@ func (t *teller) visit(ctx context.Context, spec traffic.Spec) (traffic.Result, 
 		return traffic.Result{}, err
 	}
 	if spec.Timeout == 0 {
-		spec.Timeout = 5 * time.Second
+		spec.Timeout = 20 * time.Second
 	}
 	return traffic.Run(ctx, node.Do, spec)
 }
