@@ -58,6 +58,22 @@ func (a *attempt) explain(err error) error {
 	return fmt.Errorf("the kernel has no virtio console or no 9p over virtio built in, by which a guest reaches its host, %s (%w)", where, err)
 }
 
+// trap is how a kernel's console begins to tell that a processor ran into a
+// breakpoint of the kernel's own. A kernel that boots puts them into its code
+// while it changes that (arch/x86/kernel/alternative.c: text_poke_bp_batch);
+// an emulator of several processors at once may run an instruction that it
+// translated before and yet trap there, when nobody expects it any more.
+const trap = "int3: 0000 [#1]"
+
+// unlucky tells whether a boot that failed may well succeed the next time.
+func (a *attempt) unlucky(err error) bool {
+	if errors.Is(err, errHangs) {
+		return true
+	}
+	a.kill() // the console is complete then
+	return strings.Contains(a.console.String(), trap)
+}
+
 // kill ends the process, and its children, and waits.
 func (a *attempt) kill() {
 	a.process.Kill()
@@ -96,7 +112,7 @@ func newHost(start func() (*attempt, error), limits [2]time.Duration) (*host, er
 func (h *host) watch() {
 	defer close(h.done)
 	err := h.boot(h.current, h.limits[0])
-	if errors.Is(err, errHangs) && h.replace() {
+	if err != nil && h.current.unlucky(err) && h.replace() {
 		err = h.boot(h.current, h.limits[1])
 	}
 	if err != nil {
