@@ -174,8 +174,8 @@ func (r *report) suite() {
 	if jobs == nil {
 		return
 	}
-	r.f("\n## The suite\n\nTests, their parts counted, as `passed`, or `failed` and `passed`; skipped ones are below. Under QEMU, which emulates the\n" +
-		"processor, only a part runs.\n\n")
+	r.f("\n## The suite\n\nTests, their parts counted, as `passed`, or `failed` and `passed`; skipped ones are below. QEMU emulates the\n" +
+		"processor: `make matrix` runs only a part there, and all of it with MATRIX=-full.\n\n")
 	var lines []line
 	for _, job := range jobs {
 		lines = append(lines, line{job, each(rows, func(x row) string { return x.result(job).String() })})
