@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
+
+	"github.com/ipvslab/ipvslab/internal/standstill"
 )
 
 // A verdict must not come of a busy machine. In a lab with nothing wrong no
@@ -35,12 +37,10 @@ func (st *stage) settleTimeout() time.Duration {
 	return patientSettle
 }
 
-// pulse notices when this process isn't given the processor: it wants it every
-// now and then, and adds up by how much it came too late.
+// pulse adds up by how much this process was given the processor too late.
 type pulse struct{ late atomic.Int64 }
 
 const (
-	pulseInterval = 20 * time.Millisecond
 	// busyShare of a spec's time is worth a word: a quiet machine has a hundredth.
 	busyShare = 0.2
 	// busyLeast is not worth a word, however short the spec.
@@ -49,23 +49,7 @@ const (
 
 func startPulse(ctx context.Context) *pulse {
 	p := &pulse{}
-	go func() {
-		tick := time.NewTicker(pulseInterval)
-		defer tick.Stop()
-		last := time.Now()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			now := time.Now()
-			if late := now.Sub(last) - pulseInterval; late > pulseInterval {
-				p.late.Add(int64(late))
-			}
-			last = now
-		}
-	}()
+	go standstill.Watch(ctx, time.Now(), func(from, to time.Duration) { p.late.Add(int64(to - from)) })
 	return p
 }
 

@@ -4,41 +4,21 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/ipvslab/ipvslab/internal/standstill"
 )
 
 // Standstill is a time in which the client's own process was not given the
-// processor, as on a busy machine, or in a virtual one whose host is. Nothing
-// that it says of such a time is sure: who was served then is noticed late.
+// processor: who was served then is noticed late.
 type Standstill struct {
 	From Millis `json:"fromMs"`
 	To   Millis `json:"toMs"`
 }
 
-const (
-	pulseInterval = 10 * time.Millisecond
-	// leastStandstill is what every process has to wait for its turn at times.
-	leastStandstill = 20 * time.Millisecond
-)
-
-// standstills asks for the processor now and then until the context ends, and
-// tells when it was not given in time. Times count from began.
-func standstills(ctx context.Context, began time.Time) []Standstill {
-	var all []Standstill
-	tick := time.NewTicker(pulseInterval)
-	defer tick.Stop()
-	last := time.Duration(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return all
-		case <-tick.C:
-		}
-		now := time.Since(began)
-		if due := last + pulseInterval; now-due >= leastStandstill {
-			all = append(all, Standstill{Millis(due), Millis(now)})
-		}
-		last = now
-	}
+// standstills watches until the context ends.
+func standstills(ctx context.Context, began time.Time) (all []Standstill) {
+	standstill.Watch(ctx, began, func(from, to time.Duration) { all = append(all, Standstill{Millis(from), Millis(to)}) })
+	return all
 }
 
 // StoodStill is how much of a time of the run the client stood still.

@@ -1,0 +1,35 @@
+// Package standstill notices when this process is not given the processor, as
+// on a busy machine, or in a virtual one whose host is: what it says of such a
+// time is not sure, for it sees everything late.
+package standstill
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	interval = 10 * time.Millisecond
+	// Least is what every process has to wait for its turn at times, and is not told.
+	Least = 20 * time.Millisecond
+)
+
+// Watch asks for the processor now and then until the context ends, and tells
+// of each time of [Least] or more that it was not given it. Times count from began.
+func Watch(ctx context.Context, began time.Time, tell func(from, to time.Duration)) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	last := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Since(began)
+		if due := last + interval; now-due >= Least {
+			tell(due, now)
+		}
+		last = now
+	}
+}
