@@ -59,19 +59,15 @@ func (a *attempt) explain(err error) error {
 }
 
 // trap is how a kernel's console begins to tell that a processor ran into a
-// breakpoint of the kernel's own. A kernel that boots puts them into its code
-// while it changes that (arch/x86/kernel/alternative.c: text_poke_bp_batch);
-// an emulator of several processors at once may run an instruction that it
-// translated before and yet trap there, when nobody expects it any more.
+// breakpoint of the kernel's own, which are in its code while that is changed
+// (arch/x86/kernel/alternative.c: text_poke_bp_batch). Seen once, with two
+// emulated processors and 6.12, where the breakpoint was gone already.
 const trap = "int3: 0000 [#1]"
 
-// unlucky tells whether a boot that failed may well succeed the next time.
+// unlucky tells whether a boot that failed may well succeed the next time; it
+// has been killed, so the console is complete.
 func (a *attempt) unlucky(err error) bool {
-	if errors.Is(err, errHangs) {
-		return true
-	}
-	a.kill() // the console is complete then
-	return strings.Contains(a.console.String(), trap)
+	return errors.Is(err, errHangs) || strings.Contains(a.console.String(), trap)
 }
 
 // kill ends the process, and its children, and waits.
@@ -112,8 +108,11 @@ func newHost(start func() (*attempt, error), limits [2]time.Duration) (*host, er
 func (h *host) watch() {
 	defer close(h.done)
 	err := h.boot(h.current, h.limits[0])
-	if err != nil && h.current.unlucky(err) && h.replace() {
-		err = h.boot(h.current, h.limits[1])
+	if err != nil {
+		h.current.kill()
+		if h.current.unlucky(err) && h.replace() {
+			err = h.boot(h.current, h.limits[1])
+		}
 	}
 	if err != nil {
 		h.current.kill() // before anyone reads: it closes the line
@@ -145,9 +144,8 @@ func (h *host) boot(a *attempt, limit time.Duration) error {
 	return err
 }
 
-// replace puts a new attempt in the place of one that hangs.
+// replace puts a new attempt in the place of one that was killed.
 func (h *host) replace() bool {
-	h.current.kill()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.killed {
