@@ -188,7 +188,7 @@ func (l *Lab) Down(ctx context.Context) error {
 
 // Down ends a lab by name from its record alone: its commands and agent, every
 // process that is in one of its namespaces, and the namespaces. A process that
-// has only some of its threads there, such as a test of the lab, is ended five
+// has only some of its threads there, such as a test of the lab, is ended ten
 // seconds later, if it has not left by itself. Down goes on past failures and
 // joins them; it fails if anything is left, and may then be called again. Found
 // is false, and err nil, if there was nothing of that name.
