@@ -20,7 +20,11 @@ func value[T any](d *decoder, n *yaml.Node, path string, v *T) {
 }
 
 func (o *Ordered[V]) decode(d *decoder, n *yaml.Node, path string) {
-	for _, p := range d.pairs(n, path, "a mapping") {
+	want := "a mapping"
+	if n.Kind == yaml.SequenceNode {
+		want = "a mapping in place of the list, {NAME: {…}, NAME: {…}}"
+	}
+	for _, p := range d.pairs(n, path, want) {
 		e := Entry[V]{Key: p.key.Value}
 		sub := join(path, e.Key)
 		d.pos[sub] = d.at(p.key)
@@ -114,6 +118,10 @@ func (d *decoder) names(n *yaml.Node, path string) (names []string) {
 		var name string
 		sub := path + "[" + strconv.Itoa(i) + "]"
 		before := len(d.problems)
+		if item.Kind == yaml.MappingNode {
+			d.wrong(item, sub, "a node's name; to say more of them write a mapping in place of the list, {NODE: {…}, NODE: {…}}")
+			continue
+		}
 		value(d, item, sub, &name)
 		if line, twice := first[name]; twice {
 			d.fail(item, sub, "", "%q is there twice; the first is in line %d", name, line)
