@@ -57,6 +57,7 @@ func TestStayWithin(t *testing.T) {
 		{topology.Handover{Active: "a"}, nil, "a was to have the addresses in the end, alone"},
 		{all, func(t *assertions.Takeover) { t.Tenures[2].Active = []string{"a", "b"} }, "b was to have the addresses in the end, alone"},
 		{topology.Handover{TwoActive: ptr(ms(39))}, nil, "split brain: a and b had the addresses of main at the same time for 40ms"},
+		{all, func(t *assertions.Takeover) { t.Standstills = []handover.Standstill{{To: t.Duration}} }, "nothing can be said: for 3.000 s of 3.000 s"},
 		{topology.Handover{Lost: ptr(0)}, nil, "main from 1.040 s to 3.000 s: b (and a, which does not run)"},
 	} {
 		got := seen()

@@ -122,10 +122,21 @@ func (a *app) handover(ctx context.Context, labName, nodeName, target string, o 
 	} else {
 		err = errors.Join(err, show(a.out))
 	}
-	if err == nil && o.maxGap > 0 && result.Gap.Net() > o.maxGap {
-		err = fmt.Errorf("the gap is %s, more than %v", result.Gap, o.maxGap)
+	if err == nil && o.maxGap > 0 {
+		err = judge(result, o.maxGap)
 	}
 	return err
+}
+
+// judge fails if the gap is too long, or if nobody knows.
+func judge(r handover.Result, maxGap time.Duration) error {
+	if r.Gap.Net() > maxGap {
+		return fmt.Errorf("the gap is %s, more than %v", r.Gap, maxGap)
+	}
+	if doubt := r.Doubt(); doubt != "" {
+		return fmt.Errorf("%s; measure again, on a machine with less to do", doubt)
+	}
+	return nil
 }
 
 // healTimeout bounds mending, which happens also when the command was interrupted.

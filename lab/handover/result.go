@@ -40,6 +40,7 @@ type Gap struct {
 // Mark is when an event happened.
 type Mark struct {
 	Name  string `json:"name"`
+	Due   Millis `json:"dueMs"` // when it was to happen
 	At    Millis `json:"atMs"`
 	Took  Millis `json:"tookMs"` // until it was read back
 	Error string `json:"error,omitempty"`

@@ -93,7 +93,7 @@ func (c *client) events(ctx context.Context) ([]Mark, error) {
 		if !c.wait(ctx, e.At) {
 			break
 		}
-		m := Mark{Name: e.Name, At: Millis(time.Since(c.began))}
+		m := Mark{Name: e.Name, Due: Millis(e.At), At: Millis(time.Since(c.began))}
 		err := e.Do(ctx)
 		m.Took = Millis(time.Since(c.began)) - m.At
 		if err != nil {

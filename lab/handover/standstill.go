@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -29,6 +30,21 @@ func stoodStill(all []Standstill, from, to Millis) (sum Millis) {
 		sum += max(0, min(s.To, to)-max(s.From, from))
 	}
 	return sum
+}
+
+// Doubt tells why the result can't show that a limit was kept; empty: it can.
+// Either an event that was due in the run came after its end, or the client
+// stood still for more than half of it.
+func (r Result) Doubt() string {
+	for _, m := range r.Marks {
+		if m.Due < r.Duration && m.At >= r.Duration {
+			return fmt.Sprintf("nothing can be said: %s was due at %s and came at %s, after the end", m.Name, m.Due.seconds(), m.At.seconds())
+		}
+	}
+	if still := r.StoodStill(0, r.Duration); still > r.Duration/2 {
+		return fmt.Sprintf("nothing can be said: for %s of %s the client itself stood still", still.seconds(), r.Duration.seconds())
+	}
+	return ""
 }
 
 // Net is the gap's length without the time that the client itself stood still:

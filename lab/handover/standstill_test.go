@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -31,5 +32,29 @@ func TestGapsOfAClientThatStoodStill(t *testing.T) {
 	}
 	if text := want[2].String(); text != "700 ms, from 0.400 s to 1.100 s (for 550 ms of it the client itself stood still)" {
 		t.Error(text)
+	}
+}
+
+func TestDoubt(t *testing.T) {
+	run := func(still int, marks ...Mark) Result {
+		return Result{Duration: ms(1000), Marks: marks, Standstills: []Standstill{{ms(100), ms(100 + still)}}}
+	}
+	late := Mark{Name: "a kill", Due: ms(100), At: ms(1000)}
+	for _, test := range []struct {
+		result Result
+		want   string
+	}{
+		{run(500, Mark{Due: ms(100), At: ms(999)}), ""},
+		{run(0, Mark{Due: ms(1000), At: ms(1001)}), ""}, // at the end is where it was wanted
+		{run(501), "nothing can be said: for 0.501 s of 1.000 s the client itself stood still"},
+		{run(0, late), "nothing can be said: a kill was due at 0.100 s and came at 1.000 s, after the end"},
+	} {
+		if got := test.result.Doubt(); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+		var b strings.Builder
+		if err := test.result.Summary(&b); err != nil || strings.Contains(b.String(), "\ndoubt") != (test.want != "") {
+			t.Errorf("summary (%v):\n%s", err, b.String())
+		}
 	}
 }

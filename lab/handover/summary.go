@@ -136,6 +136,9 @@ func (r Result) figures(b *strings.Builder) {
 		say("streams", "%d opened, %d went on, %d broken%s; %d requests, %d lost; the longest wait for an answer %s",
 			s.Opened, s.Continued, s.Broken, listed(s.Ends), s.Requests, s.Lost, s.Longest.millis())
 	}
+	if doubt := r.Doubt(); doubt != "" {
+		say("doubt", "%s", doubt)
+	}
 }
 
 // slowEvent is an event whose duration is worth telling: the gap has to do with it.
@@ -155,10 +158,10 @@ func (r Result) longestGaps(n int) []Gap {
 
 // String is the gap as the summary says it.
 func (g Gap) String() string {
-	if g.Open {
-		return fmt.Sprintf("from %s to the end: nobody was served any more", g.From.seconds())
-	}
 	text := fmt.Sprintf("%s, from %s to %s", g.Length.millis(), g.From.seconds(), g.To.seconds())
+	if g.Open {
+		text = fmt.Sprintf("from %s to the end: nobody was served any more", g.From.seconds())
+	}
 	if g.Still > 0 {
 		text += fmt.Sprintf(" (for %s of it the client itself stood still)", g.Still.millis())
 	}
