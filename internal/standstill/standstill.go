@@ -20,10 +20,10 @@ func Watch(ctx context.Context, began time.Time, tell func(from, to time.Duratio
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	last := time.Duration(0)
-	for {
+	for over := false; !over; {
 		select {
 		case <-ctx.Done():
-			return
+			over = true // perhaps at the end of such a time
 		case <-tick.C:
 		}
 		now := time.Since(began)

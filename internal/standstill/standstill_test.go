@@ -63,3 +63,16 @@ func TestWatch(t *testing.T) {
 		t.Errorf("stopped for %v, it noticed %v", stopped, sum)
 	}
 }
+
+// What ends together with the watching is told as well.
+func TestWatchTellsTheLast(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		var from, to time.Duration
+		standstill.Watch(ctx, time.Now().Add(-time.Second), func(f, t time.Duration) { from, to = f, t })
+		if to < time.Second || from > standstill.Least {
+			t.Fatalf("told: from %v to %v", from, to)
+		}
+	}
+}
