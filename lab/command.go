@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/ipvslab/ipvslab/topology"
 )
 
@@ -76,11 +77,10 @@ type readiness struct {
 	look func(context.Context) error // the condition, where it is not one of the plan's
 }
 
-// How long a command has to get ready if the plan doesn't say, how often that
-// is looked at, and how long one look may take.
+// How long a command has to get ready if the plan doesn't say, and how long one
+// look may take.
 const (
 	readyWithin = 30 * time.Second
-	readyPoll   = 10 * time.Millisecond
 	readyProbe  = time.Second
 )
 
@@ -98,8 +98,7 @@ func (r *readiness) await(ctx context.Context, ended <-chan error) error {
 	over := time.Now().Add(within)
 	deadline, cancel := context.WithDeadline(ctx, over)
 	defer cancel()
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	var why error
 	for {
 		// A look that the deadline cut short says nothing.
@@ -122,7 +121,7 @@ func (r *readiness) await(ctx context.Context, ended <-chan error) error {
 				return ctx.Err()
 			}
 			return fmt.Errorf("not ready within %v: %w; the end of its log:\n%s", within, why, logTail(r.log))
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }

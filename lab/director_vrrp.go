@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/ipvslab/ipvslab/lb"
 	"github.com/ipvslab/ipvslab/lb/embedded"
 	"github.com/ipvslab/ipvslab/lb/vrrp"
@@ -161,8 +162,7 @@ func (b *builder) awaitGroup(ctx context.Context, g *topology.Group) error {
 	within := readyWithin + 4*g.Interval
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no director has taken its addresses within %s", within))
 	defer cancel()
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	for {
 		holder, err := b.Holder(g.Name)
 		if err != nil || holder != "" {
@@ -171,7 +171,7 @@ func (b *builder) awaitGroup(ctx context.Context, g *topology.Group) error {
 		select {
 		case <-ctx.Done():
 			return b.groupless(g, context.Cause(ctx))
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }

@@ -184,6 +184,7 @@ func TestDownEndsProcesses(t *testing.T) {
 // that tests the lab; unless it stays.
 func TestDownLetsVisitorsLeave(t *testing.T) {
 	probetest.Namespaces(t)
+	lab.SetLeaveGrace(t, 3*time.Second)
 	dir := stateRoot(t)
 	l := up(t, plan(t, "nat.yaml", labName("visit")), lab.Options{NoServices: true})
 	visitors := map[string]*exec.Cmd{}

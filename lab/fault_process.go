@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/ipvslab/ipvslab/topology"
 	"golang.org/x/sys/unix"
 )
@@ -213,8 +214,7 @@ func (p process) resume(ctx context.Context) error {
 func (p process) awaitState(ctx context.Context, sig unix.Signal, name string, is func(byte) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, killGrace)
 	defer cancel()
-	tick := time.NewTicker(killPoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	for {
 		members, err := p.session()
 		if err != nil {
@@ -237,7 +237,7 @@ func (p process) awaitState(ctx context.Context, sig unix.Signal, name string, i
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s: process %d is not %s %v after %v", p.What, others[0].PID, name, killGrace, sig)
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,9 +92,6 @@ func exited(f *os.File) bool {
 	return err == nil && n > 0
 }
 
-// killPoll is how often processes that were told to end are looked at.
-const killPoll = 3 * time.Millisecond
-
 // signalAll sends a signal to the processes and waits until all have ended or
 // the time is over.
 func signalAll(ctx context.Context, procs []process, sig unix.Signal, within time.Duration) error {
@@ -116,8 +114,7 @@ func signalAll(ctx context.Context, procs []process, sig unix.Signal, within tim
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	tick := time.NewTicker(killPoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	for len(open) > 0 {
 		if exited(open[len(open)-1]) {
 			open = open[:len(open)-1]
@@ -126,7 +123,7 @@ func signalAll(ctx context.Context, procs []process, sig unix.Signal, within tim
 		select {
 		case <-ctx.Done():
 			return errors.Join(errs...) // whoever is left gets the next signal
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 	return errors.Join(errs...)

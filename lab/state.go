@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/ipvslab/ipvslab/topology"
 	"golang.org/x/sys/unix"
 )
@@ -153,9 +154,6 @@ type stateDir struct {
 	lock       *os.File
 }
 
-// lockPoll is how often a lab that another process works on is looked at again.
-const lockPoll = 10 * time.Millisecond
-
 // openDir locks a lab's directory, waiting as long as ctx allows for another
 // process to be done with it. It makes the directory if told to, and fails with
 // ErrNotExist otherwise.
@@ -164,8 +162,7 @@ func openDir(ctx context.Context, name string, create bool) (*stateDir, error) {
 		return nil, fmt.Errorf("%w: %q can't be a lab's name", ErrNotExist, name)
 	}
 	d := &stateDir{name: name, path: labPath(name)}
-	tick := time.NewTicker(lockPoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	for {
 		if create {
 			if err := os.MkdirAll(d.path, 0o700); err != nil {
@@ -188,7 +185,7 @@ func openDir(ctx context.Context, name string, create bool) (*stateDir, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for the process that works on this lab: %w", ctx.Err())
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -21,11 +22,8 @@ const (
 )
 
 // leaveGrace is how long a visitor may stay, who does not know that the lab
-// ends and may be slow on a busy machine; leavePoll is how often it is looked for.
-const (
-	leaveGrace = 10 * time.Second
-	leavePoll  = 10 * time.Millisecond
-)
+// ends and may be slow on a busy machine. A test changes it.
+var leaveGrace = 10 * time.Second
 
 // tearDown removes from the kernel all that the state records. It goes on past
 // failures, joins them, and fails if anything is left. It may be repeated.
@@ -124,8 +122,7 @@ func everyone(spaces map[netns.ID]string) search {
 func awaitLeave(ctx context.Context, spaces map[netns.ID]string) {
 	ctx, cancel := context.WithTimeout(ctx, leaveGrace)
 	defer cancel()
-	tick := time.NewTicker(leavePoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	for {
 		found, err := findInhabitants(spaces)
 		if err != nil || len(found.visitors) == 0 {
@@ -134,7 +131,7 @@ func awaitLeave(ctx context.Context, spaces map[netns.ID]string) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }
@@ -152,9 +149,8 @@ func endProcesses(ctx context.Context, recorded []process, find search) error {
 	var errs []error
 	errs = append(errs, signalAll(ctx, all, unix.SIGTERM, termGrace))
 	deadline := time.Now().Add(killGrace)
-	tick := time.NewTicker(killPoll)
-	defer tick.Stop()
-	for ; ; <-tick.C {
+	pace := poll.Start()
+	for ; ; <-pace.Again() {
 		found, self, err = find()
 		if err != nil {
 			return errors.Join(append(errs, err)...)

@@ -193,7 +193,7 @@ func (s *service) awaitTable(ctx context.Context, m *model, down map[int]bool) {
 	}
 	m.last = want
 	var wrong []string
-	err := poll(ctx, s.verdictTime(), func() (bool, error) {
+	err := until(ctx, s.verdictTime(), func() (bool, error) {
 		have, err := s.st.table(ctx, s.director).Get(ctx, s.Spec.Key)
 		wrong = lb.Differences([]lb.Service{have}, []lb.Service{want}, lb.DiffOptions{})
 		return len(wrong) == 0, err

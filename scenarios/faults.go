@@ -99,10 +99,10 @@ func (st *stage) mend(ctx context.Context, before []topology.Fault, to netip.Add
 	if len(before) > 0 {
 		return // something is wrong with the lab for other reasons
 	}
-	if err := poll(ctx, mendTimeout, st.elected); err != nil {
+	if err := until(ctx, mendTimeout, st.elected); err != nil {
 		ginkgo.Fail("the lab is healed, but its directors are not as they were: " + err.Error())
 	}
-	err := poll(ctx, answerTimeout, func() (bool, error) {
+	err := until(ctx, answerTimeout, func() (bool, error) {
 		res, err := traffic.Run(ctx, st.node(own.From).Do, traffic.Spec{
 			Protocol: own.Traffic.Protocol, To: to, Connections: 2, Timeout: time.Second,
 		})

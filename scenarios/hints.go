@@ -141,7 +141,7 @@ func (st *stage) unchanged(ctx context.Context) {
 			within = max(within, s.verdictTime())
 		}
 	}
-	err := poll(ctx, within, func() (bool, error) {
+	err := until(ctx, within, func() (bool, error) {
 		now = state{links: st.wrongLinks(), settings: st.wrongSettings(ctx), tables: st.unplanned(ctx)}
 		return len(changes()) == 0, nil
 	})

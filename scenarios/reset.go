@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/ipvslab/ipvslab/internal/rtnl"
@@ -114,7 +115,7 @@ func (s *service) clear(ctx context.Context, have lb.Service) error {
 	table := s.st.table(ctx, s.director)
 	var left []lb.Conn
 	putBack := -1
-	err := poll(ctx, s.flushTime(), func() (done bool, err error) {
+	err := until(ctx, s.flushTime(), func() (done bool, err error) {
 		switch err := table.Apply(ctx, lb.Change{Op: lb.DeleteService, Service: have}); {
 		case err == nil:
 			putBack++
@@ -175,12 +176,11 @@ func (s *service) entries(ctx context.Context) ([]lb.Conn, error) {
 // errSlow: a condition did not come about.
 var errSlow = errors.New("not seen in time")
 
-// poll asks until the condition is met, fails, or time is up.
-func poll(ctx context.Context, within time.Duration, met func() (bool, error)) error {
+// until asks until the condition is met, fails, or time is up.
+func until(ctx context.Context, within time.Duration, met func() (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%w (%v)", errSlow, within))
 	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
+	pace := poll.Start()
 	for {
 		ok, err := met()
 		if ok || err != nil && ctx.Err() == nil {
@@ -189,7 +189,7 @@ func poll(ctx context.Context, within time.Duration, met func() (bool, error)) e
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (r *round) awaitInactive(ctx context.Context) error {
 			unanswered++
 		}
 	}
-	err := poll(ctx, r.st.settleTimeout(), func() (bool, error) {
+	err := until(ctx, r.st.settleTimeout(), func() (bool, error) {
 		dests, err := r.st.table(ctx, r.director).Destinations(ctx, r.Spec.Key)
 		active = 0
 		for _, d := range dests {

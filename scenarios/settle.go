@@ -17,7 +17,7 @@ import (
 // that are not then are a spec's business.
 func (st *stage) settle(ctx context.Context) {
 	if slices.ContainsFunc(st.services, func(s *service) bool { return s.watched() }) {
-		_ = poll(ctx, st.settleTime(), func() (bool, error) { return st.unplanned(ctx) == nil, nil })
+		_ = until(ctx, st.settleTime(), func() (bool, error) { return st.unplanned(ctx) == nil, nil })
 	}
 }
 
@@ -59,7 +59,7 @@ func (s *service) awaitVerdicts(ctx context.Context) lb.Service {
 	}
 	quiet, since := s.quietTime(), time.Now()
 	ginkgo.By(fmt.Sprintf("waiting until the checks have left the table as it is for %v", quiet))
-	err = poll(ctx, s.verdictsTime(), func() (bool, error) {
+	err = until(ctx, s.verdictsTime(), func() (bool, error) {
 		now, err := table.Get(ctx, s.Spec.Key)
 		if err == nil && len(lb.Diff([]lb.Service{last}, []lb.Service{now}, lb.DiffOptions{})) > 0 {
 			last, since = now, time.Now()

@@ -140,7 +140,7 @@ func (s *service) settleStatistics(ctx context.Context) {
 	}
 	// On a busy machine the kernel's timer may be late. Somebody's own traffic, or
 	// ipvsadm -Z, keeps the two apart for good.
-	err := poll(ctx, hastySettle, func() (bool, error) {
+	err := until(ctx, hastySettle, func() (bool, error) {
 		late, err := s.lag(ctx)
 		return late == 0, err
 	})
@@ -169,7 +169,7 @@ func (s *service) lag(ctx context.Context) (int64, error) {
 func (r *round) statistics(ctx context.Context, want int) map[string]int {
 	var counts map[string]int
 	agreed := 0
-	err := poll(ctx, r.st.settleTimeout(), func() (bool, error) {
+	err := until(ctx, r.st.settleTimeout(), func() (bool, error) {
 		counts = map[string]int{}
 		sum := 0
 		dests, err := r.st.table(ctx, r.director).Destinations(ctx, r.Spec.Key)

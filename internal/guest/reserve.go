@@ -8,24 +8,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipvslab/ipvslab/internal/poll"
 )
 
 // reservePrefix begins the names of the files in the runtime directory whose
 // locks (flock(2)) reserve labs' names.
 const reservePrefix = ".lab-"
 
-// reservePoll is how often a name that is taken is looked at again.
-const reservePoll = 20 * time.Millisecond
-
 // Reserve makes this process the only one that may make a lab of that name in
 // a guest, until release is called or the process ends. It waits for another
 // one as long as ctx allows.
 func Reserve(ctx context.Context, lab string) (release func(), err error) {
-	tick := time.NewTicker(reservePoll)
-	defer tick.Stop()
+	pace := poll.Start()
 	for {
 		root, err := runtimeDir(true)
 		if err != nil {
@@ -48,7 +45,7 @@ func Reserve(ctx context.Context, lab string) (release func(), err error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for the process that makes lab %s: %w", lab, ctx.Err())
-		case <-tick.C:
+		case <-pace.Again():
 		}
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -22,8 +22,7 @@ func WaitLocalIPv6(ctx context.Context, ns *netns.NS, addrs ...netip.Addr) error
 		return nil
 	}
 	return Read(ns, func(h *netlink.Handle) error {
-		tick := time.NewTicker(pollInterval)
-		defer tick.Stop()
+		pace := poll.Start()
 		for {
 			have, err := localIPv6(h)
 			if err != nil {
@@ -36,7 +35,7 @@ func WaitLocalIPv6(ctx context.Context, ns *netns.NS, addrs ...netip.Addr) error
 				return nil
 			}
 			select {
-			case <-tick.C:
+			case <-pace.Again():
 			case <-ctx.Done():
 				return fmt.Errorf("wait for address %s to be in effect: %w", addrs[0], context.Cause(ctx))
 			}

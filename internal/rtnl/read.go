@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/ipvslab/ipvslab/internal/netns"
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -50,9 +50,6 @@ func Links(ns *netns.NS) (links []netlink.Link, err error) {
 	return links, err
 }
 
-// pollInterval is how often a condition is looked at again.
-const pollInterval = 2 * time.Millisecond
-
 // WaitOperational waits until the named links of the namespace carry packets.
 // The kernel activates the end of a veth whose peer came up later from a work
 // queue (net/core/link_watch.c); until then it drops what it should send.
@@ -62,8 +59,7 @@ func WaitOperational(ctx context.Context, ns *netns.NS, names ...string) error {
 		return nil
 	}
 	return Read(ns, func(h *netlink.Handle) error {
-		tick := time.NewTicker(pollInterval)
-		defer tick.Stop()
+		pace := poll.Start()
 		for {
 			links, err := Retry(h.LinkList)
 			if err != nil {
@@ -76,7 +72,7 @@ func WaitOperational(ctx context.Context, ns *netns.NS, names ...string) error {
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("wait for %s to carry packets: %w", strings.Join(idle, ", "), ctx.Err())
-			case <-tick.C:
+			case <-pace.Again():
 			}
 		}
 	})
@@ -87,8 +83,7 @@ func WaitOperational(ctx context.Context, ns *netns.NS, names ...string) error {
 // (net/core/link_watch.c; IFF_LOWER_UP in netdevice(7)).
 func WaitNoCarrier(ctx context.Context, ns *netns.NS, name string) error {
 	return withLink(ns, name, func(h *netlink.Handle, l netlink.Link) error {
-		tick := time.NewTicker(pollInterval)
-		defer tick.Stop()
+		pace := poll.Start()
 		for {
 			now, err := h.LinkByIndex(l.Attrs().Index)
 			if err != nil {
@@ -100,7 +95,7 @@ func WaitNoCarrier(ctx context.Context, ns *netns.NS, name string) error {
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("wait for it to lose its carrier: %w", ctx.Err())
-			case <-tick.C:
+			case <-pace.Again():
 			}
 		}
 	})

@@ -8,15 +8,13 @@ import (
 	"time"
 )
 
-const (
-	interval = 10 * time.Millisecond
-	// Least is what every process has to wait for its turn at times, and is not told.
-	Least = 20 * time.Millisecond
-)
+// Least is what every process has to wait for its turn at times, and is not told.
+const Least = 20 * time.Millisecond
 
-// Watch asks for the processor now and then until the context ends, and tells
-// of each time of [Least] or more that it was not given it. Times count from began.
-func Watch(ctx context.Context, began time.Time, tell func(from, to time.Duration)) {
+// Watch asks for the processor at each interval until the context ends, and tells
+// of each time of [Least] or more that it was not given it. Times count from
+// began. Up to an interval of such a time is not told, for none had been asked for.
+func Watch(ctx context.Context, began time.Time, interval time.Duration, tell func(from, to time.Duration)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	last := time.Duration(0)

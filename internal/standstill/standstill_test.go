@@ -22,7 +22,7 @@ func TestWatch(t *testing.T) {
 		began := time.Now()
 		os.Stdout.WriteString("ready\n")
 		var sum time.Duration
-		standstill.Watch(ctx, began, func(from, to time.Duration) { sum += to - from })
+		standstill.Watch(ctx, began, 10*time.Millisecond, func(from, to time.Duration) { sum += to - from })
 		if err := json.NewEncoder(os.Stdout).Encode(sum); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestWatchTellsTheLast(t *testing.T) {
 	cancel()
 	for range 20 {
 		var from, to time.Duration
-		standstill.Watch(ctx, time.Now().Add(-time.Second), func(f, t time.Duration) { from, to = f, t })
+		standstill.Watch(ctx, time.Now().Add(-time.Second), 10*time.Millisecond, func(f, t time.Duration) { from, to = f, t })
 		if to < time.Second || from > standstill.Least {
 			t.Fatalf("told: from %v to %v", from, to)
 		}

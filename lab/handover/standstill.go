@@ -16,9 +16,12 @@ type Standstill struct {
 	To   Millis `json:"toMs"`
 }
 
+// watchInterval is how much of a standstill is not noticed at most.
+const watchInterval = 10 * time.Millisecond
+
 // standstills watches until the context ends.
 func standstills(ctx context.Context, began time.Time) (all []Standstill) {
-	standstill.Watch(ctx, began, func(from, to time.Duration) { all = append(all, Standstill{Millis(from), Millis(to)}) })
+	standstill.Watch(ctx, began, watchInterval, func(from, to time.Duration) { all = append(all, Standstill{Millis(from), Millis(to)}) })
 	return all
 }
 
