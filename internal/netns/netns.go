@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -42,7 +43,8 @@ type ID struct {
 // it is open, whatever happens to its name. It may be used from any number of
 // goroutines; Close it once.
 type NS struct {
-	file *os.File
+	fd   atomic.Int64 // closed below zero
+	path string
 	id   ID
 }
 
@@ -59,55 +61,77 @@ func Open(name string) (*NS, error) {
 	return ns, nil
 }
 
-// OpenPath opens the namespace at a path such as /proc/1/ns/net.
+// OpenPath opens the namespace at a path such as /proc/1/ns/net. All of it is
+// done very often, and in a guest each system call costs: hence no os.File, which
+// makes five more.
 func OpenPath(path string) (*NS, error) {
-	// Not os.Open: it makes four more system calls to find out that nobody can poll it.
+	fd, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	n := &NS{path: path}
+	n.fd.Store(int64(fd))
+	if n.id, err = identify(fd, path); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func openFile(path string) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s", ErrNotExist, path)
+		return -1, fmt.Errorf("%w: %s", ErrNotExist, path)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), path)
-	ns, err := fromFile(f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return ns, nil
+	return fd, nil
 }
 
 // Current opens the namespace of the calling thread. The caller has to hold
 // the thread (runtime.LockOSThread) for that to mean anything; outside of
 // Do it is the process's own.
-func Current() (*NS, error) {
-	// /proc/self would name the main thread's namespace.
-	return OpenPath("/proc/thread-self/ns/net")
-}
+func Current() (*NS, error) { return OpenPath(current) }
 
-func fromFile(f *os.File) (*NS, error) {
-	var fsys unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fsys); err != nil {
-		return nil, fmt.Errorf("stat file system of %s: %w", f.Name(), err)
-	}
-	if fsys.Type != unix.NSFS_MAGIC && fsys.Type != unix.PROC_SUPER_MAGIC {
-		return nil, fmt.Errorf("%w: %s is a plain file", ErrNotExist, f.Name())
-	}
+// current is the calling thread's; /proc/self would name the main thread's.
+const current = "/proc/thread-self/ns/net"
+
+// nsfs is the device of the file system that namespaces' files are in; there is
+// one of it (fs/nsfs.c). Zero until it was seen.
+var nsfs atomic.Uint64
+
+func identify(fd int, path string) (ID, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, fmt.Errorf("stat %s: %w", f.Name(), err)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return ID{}, fmt.Errorf("stat %s: %w", path, err)
 	}
-	return &NS{file: f, id: ID{Dev: st.Dev, Ino: st.Ino}}, nil
+	if st.Dev != nsfs.Load() {
+		var fsys unix.Statfs_t
+		if err := unix.Fstatfs(fd, &fsys); err != nil {
+			return ID{}, fmt.Errorf("stat file system of %s: %w", path, err)
+		}
+		if fsys.Type != unix.NSFS_MAGIC {
+			return ID{}, fmt.Errorf("%w: %s is a plain file", ErrNotExist, path)
+		}
+		nsfs.Store(st.Dev)
+	}
+	return ID{Dev: st.Dev, Ino: st.Ino}, nil
 }
 
 // ID tells which namespace this is.
 func (n *NS) ID() ID { return n.id }
 
 // FD is the open file's descriptor, valid until Close; for IFLA_NET_NS_FD.
-func (n *NS) FD() int { return int(n.file.Fd()) }
+func (n *NS) FD() int { return int(n.fd.Load()) }
 
-// Close lets go of the namespace.
-func (n *NS) Close() error { return n.file.Close() }
+// Close lets go of the namespace. It fails with [os.ErrClosed] when called again.
+func (n *NS) Close() error {
+	fd := n.fd.Swap(-1)
+	if fd < 0 {
+		return fmt.Errorf("close network namespace %s: %w", n.path, os.ErrClosed)
+	}
+	return unix.Close(int(fd))
+}
 
 // Do runs fn inside the namespace and returns fn's error.
 //
@@ -123,7 +147,7 @@ func (n *NS) Do(fn func() error) error {
 	go n.run(fn, result)
 	err, ok := <-result
 	if !ok {
-		return fmt.Errorf("run in network namespace %s: the function left by runtime.Goexit (a test's FailNow?)", n.file.Name())
+		return fmt.Errorf("run in network namespace %s: the function left by runtime.Goexit (a test's FailNow?)", n.path)
 	}
 	return err
 }
@@ -133,22 +157,22 @@ func (n *NS) Do(fn func() error) error {
 func (n *NS) run(fn func() error, result chan<- error) {
 	defer close(result)
 	runtime.LockOSThread()
-	home, err := Current()
+	home, err := openFile(current)
 	if err != nil {
 		runtime.UnlockOSThread() // has gone nowhere
 		result <- fmt.Errorf("open the thread's own network namespace: %w", err)
 		return
 	}
-	defer home.Close()
+	defer unix.Close(home)
 	if err := netns.Set(netns.NsHandle(n.FD())); err != nil {
 		runtime.UnlockOSThread() // has gone nowhere
-		result <- fmt.Errorf("enter network namespace %s: %w", n.file.Name(), err)
+		result <- fmt.Errorf("enter network namespace %s: %w", n.path, err)
 		return
 	}
 	err = fn()
-	if back := netns.Set(netns.NsHandle(home.FD())); back != nil {
+	if back := netns.Set(netns.NsHandle(home)); back != nil {
 		// Still locked: the thread ends here.
-		result <- errors.Join(err, fmt.Errorf("leave network namespace %s: %w", n.file.Name(), back))
+		result <- errors.Join(err, fmt.Errorf("leave network namespace %s: %w", n.path, back))
 		return
 	}
 	runtime.UnlockOSThread()
