@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	_ "github.com/ipvslab/ipvslab/internal/guest/prefault" // tests start themselves, in guests
+
 	"github.com/ipvslab/ipvslab/internal/probe"
 )
 
