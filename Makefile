@@ -48,11 +48,11 @@ kernel-6.12: ## Build Debian's 6.12 as user-mode Linux, once (7 minutes): it has
 lab: kernel ## Play the tutorial as a story; STEP=n starts at a step
 	@$(BIN) tutorial $(if $(STEP),--step $(STEP)) examples/article.yaml
 
-# A guest has one CPU, and what boots guests often waits: so the two kinds of test
-# go on beside each other. If one fails the other still comes to its end.
+# A guest has one CPU, and tests on this machine often wait: so the tests in the guest and the
+# others go on beside each other, the others one package at a time.
 .PHONY: test
-test: test-unit ## Run everything: units, command-line scripts, scenarios in a real kernel
-	@$(MAKE) --no-print-directory -j2 GUEST_TESTS_AT_ONCE=1 test-guest test-kernel
+test: kernel ## Run everything: units, command-line scripts, scenarios in a real kernel
+	@$(MAKE) --no-print-directory -j2 PACKAGES_AT_ONCE=1 UNITS_FIRST=test-unit test-guest test-kernel
 
 # VRRP on a network waits for its timers: once is enough, and test-kernel does it.
 .PHONY: test-unit
@@ -61,8 +61,8 @@ test-unit: kernel ## What runs on this machine's own kernel
 
 # In CI (which sets CI) a kernel or an emulator that is missing is a failure.
 .PHONY: test-guest
-test-guest: kernel ## Guests and the command line: these tests boot kernels themselves
-	IPVSLAB_REQUIRE_KERNEL=$(if $(CI),1) go test -count=1 $(addprefix -p=,$(GUEST_TESTS_AT_ONCE)) ./cmd/... ./internal/guest/...
+test-guest: kernel $(UNITS_FIRST) ## Guests and the command line: these tests boot kernels themselves
+	IPVSLAB_REQUIRE_KERNEL=$(if $(CI),1) go test -count=1 $(addprefix -p=,$(PACKAGES_AT_ONCE)) ./cmd/... ./internal/guest/...
 
 .PHONY: test-kernel
 test-kernel: kernel ## What needs IPVS: natively where the kernel has it, else in the guest

@@ -15,7 +15,7 @@ import (
 // Bounds of TestKilled.
 const killMoments = 50 // in each of two places at once
 
-var killTime = flag.Duration("kill.for", 30*time.Second, "how long to kill at random, if not all moments have come by then")
+var killTime = flag.Duration("kill.for", 20*time.Second, "how long to kill at random, if not all moments have come by then")
 
 // TestKilled kills the command that the user sees, or the guest's supervisor,
 // at random moments of up, exec, down and run. Whoever is left must end, and the
