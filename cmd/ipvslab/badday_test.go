@@ -184,20 +184,20 @@ func TestDiskFull(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	t.Parallel()
 	needGuest(t)
-	for name, c := range map[string]struct{ script, env string }{
-		"temp missing":       {env: "TMPDIR=/nonexistent"},
-		"temp noexec":        {script: "mount -t tmpfs -o noexec none $TMPDIR"},
-		"all temp noexec":    {script: "mount -t tmpfs -o noexec none $TMPDIR; mount -t tmpfs -o noexec none /dev/shm; mount -t tmpfs -o noexec none /tmp"},
-		"cache read-only":    {script: "mount --bind $XDG_CACHE_HOME $XDG_CACHE_HOME; mount -o remount,bind,ro $XDG_CACHE_HOME"},
-		"no shared memory":   {script: lessDev},
-		"no runtime setting": {env: "XDG_RUNTIME_DIR="},
-		"no home":            {env: "HOME="},
+	// The place's own environment stays: its last command takes down all labs that it finds.
+	for name, script := range map[string]string{
+		"temp missing":       "export TMPDIR=/nonexistent",
+		"temp noexec":        "mount -t tmpfs -o noexec none $TMPDIR",
+		"all temp noexec":    "mount -t tmpfs -o noexec none $TMPDIR; mount -t tmpfs -o noexec none /dev/shm; mount -t tmpfs -o noexec none /tmp",
+		"cache read-only":    "mount --bind $XDG_CACHE_HOME $XDG_CACHE_HOME; mount -o remount,bind,ro $XDG_CACHE_HOME",
+		"no shared memory":   lessDev,
+		"no runtime setting": "export XDG_RUNTIME_DIR=",
+		"no home":            "export HOME=",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			p.env = append(p.env, c.env)
-			r := p.inMounts(c.script, "kernel", "exec", "--", "sh", "-c", "echo it works")
+			r := p.inMounts(script, "kernel", "exec", "--", "sh", "-c", "echo it works")
 			if r.status != 0 || r.out != "it works\n" {
 				t.Errorf("%+v", r)
 			}

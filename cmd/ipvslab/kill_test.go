@@ -73,6 +73,11 @@ func (k *killer) moment(i int) {
 	after := time.Duration(k.random.Int64N(int64(limit * 11 / 10)))
 	victim := []string{"command", "supervisor"}[k.random.IntN(2)]
 	what := fmt.Sprintf("moment %d: %s, its %s killed after %v", i, verb, victim, after.Round(time.Millisecond))
+	defer func() {
+		if k.t.Failed() {
+			k.t.Log(what)
+		}
+	}()
 	r := k.kill(victim, after, killVerbs[verb]...)
 	// The next command: down, or one that is none the wiser.
 	if k.random.IntN(3) == 0 {
@@ -89,9 +94,6 @@ func (k *killer) moment(i int) {
 	}
 	k.up = false
 	k.nothingLeft()
-	if k.t.Failed() {
-		k.t.Log(what)
-	}
 }
 
 // timed runs a verb, which must succeed, and notes how long it takes.
@@ -114,14 +116,20 @@ func (k *killer) kill(victim string, after time.Duration, args ...string) result
 	if err := cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
-	timer := time.AfterFunc(after, func() { k.strike(victim, cmd) })
-	defer timer.Stop()
+	struck := make(chan struct{})
+	timer := time.AfterFunc(after, func() {
+		defer close(struck)
+		k.strike(victim, cmd)
+	})
 	hung := time.AfterFunc(time.Minute, func() {
 		k.t.Errorf("%v does not end", args)
 		_ = cmd.Process.Kill()
 	})
 	defer hung.Stop()
 	_ = cmd.Wait() // however it ends
+	if !timer.Stop() {
+		<-struck // the next command is not to be hit
+	}
 	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 

@@ -256,14 +256,21 @@ func (g *Guest) lost() error {
 const leaving = 3 * time.Second
 
 // Leave says that nothing more will be asked of the guest from here, and waits
-// for its end if there is no lab in it. Others that use it keep it alive.
+// for its end if there is no lab in it. Others that use it keep it alive. What a
+// supervisor leaves behind that is killed meanwhile is removed.
 func (g *Guest) Leave() {
 	if g.hold != nil {
 		g.hold.Close() // a pipe's read end
 	}
 	for deadline := time.Now().Add(leaving); time.Now().Before(deadline); {
 		i, err := readInfo(g.path)
-		if err == nil && len(i.Labs) > 0 || err != nil && !sandbox.Alive(g.PID, g.Start) {
+		if err == nil && len(i.Labs) > 0 {
+			return
+		}
+		if !sandbox.Alive(g.PID, g.Start) {
+			if i, err = readInfo(g.path); err == nil && len(i.Labs) == 0 && i.Died == "" {
+				_ = removeGuestDir(g.path) // the next command tries again
+			}
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
