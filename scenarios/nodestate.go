@@ -115,6 +115,9 @@ func (st *nodeState) check(n *topology.Node) error {
 	for _, iface := range n.Interfaces {
 		wrong = append(wrong, st.checkLink(iface))
 	}
+	if lo := st.links["lo"]; lo == nil || lo.Attrs().Flags&net.FlagUp == 0 {
+		wrong = append(wrong, errors.New("interface lo is down: the node cannot reach its own addresses"))
+	}
 	wrong = append(wrong, st.checkAddresses("lo", n.Loopback))
 	return errors.Join(append(wrong, st.checkRoutes(n.Routes), st.checkRules(n.Rules), st.checkMeddling())...)
 }

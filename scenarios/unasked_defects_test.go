@@ -46,6 +46,31 @@ func unaskedDefects() []defect {
 			says: []string{"policy rule 100: from 10.1.0.12/32 lookup 77 (IPv4) was not planned", "route 0.0.0.0/0 via 10.1.0.3 dev inside in table 77 was not planned"},
 		},
 		{
+			name: "policy rules that look up nothing", lab: "nat",
+			plant: func(s site) error {
+				return s.link("director", "inside", func(h *netlink.Handle, l netlink.Link) error {
+					prohibit, skip := netlink.NewRule(), netlink.NewRule()
+					prohibit.Priority, prohibit.Dst, prohibit.Type = 200, addr("10.1.0.12/32").IPNet, unix.FR_ACT_PROHIBIT
+					skip.Priority, skip.Goto, skip.IPProto, skip.Dport = 100, 32767, unix.IPPROTO_TCP, netlink.NewRulePortRange(80, 81)
+					skip.Type = unix.FR_ACT_GOTO
+					return errors.Join(h.RuleAdd(prohibit), h.RuleAdd(skip))
+				})
+			},
+			focus: []string{"links are up"},
+			says: []string{
+				"policy rule 100: from all ipproto 6 dport 80-81 goto 32767 (IPv4) was not planned",
+				"policy rule 200: from all to 10.1.0.12/32 blackhole, unreachable, prohibit or nop: ip rule tells (IPv4) was not planned",
+			},
+		},
+		{
+			name: "a loopback interface that is down", lab: "dr",
+			plant: func(s site) error {
+				return s.link("rs2", "lo", func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetDown(l) })
+			},
+			focus: []string{"links are up"},
+			says:  []string{"node rs2 is not as planned:\ninterface lo is down: the node cannot reach its own addresses"},
+		},
+		{
 			name: "a cable that loses one in seven", lab: "nat",
 			plant: func(s site) error {
 				return s.link("rs2", "inside", func(h *netlink.Handle, l netlink.Link) error {

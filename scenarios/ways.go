@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -149,7 +150,7 @@ func (st *nodeState) checkRules(planned []topology.Rule) error {
 	}
 	for i, r := range st.rules {
 		if !mine[i] {
-			wrong = append(wrong, fmt.Errorf("policy rule %s was not planned", ruleText(kernelRule(r))))
+			wrong = append(wrong, fmt.Errorf("policy rule %s was not planned", kernelRuleText(r)))
 		}
 	}
 	return errors.Join(wrong...)
@@ -163,7 +164,7 @@ func isRule(r netlink.Rule, want topology.Rule) bool {
 	}
 	want.Origin, want.Table = have.Origin, rtnl.Table(want.Table)
 	want.From, want.To = narrowed(want.From), narrowed(want.To)
-	return have == want && !r.Invert && r.OifName == "" && r.Dport == nil && r.Sport == nil && r.IPProto <= 0
+	return have == want && selectsMore(r) == ""
 }
 
 // narrowed is a prefix as the kernel tells it: none, if it is all addresses.
@@ -193,6 +194,11 @@ func rulePrefix(n *net.IPNet) netip.Prefix {
 }
 
 func ruleText(r topology.Rule) string {
+	return fmt.Sprintf("%s lookup %d (IPv%d)", selects(r), rtnl.Table(r.Table), r.Family)
+}
+
+// selects is what packets a rule is for, after its priority.
+func selects(r topology.Rule) string {
 	text := fmt.Sprintf("%d: from all", r.Priority)
 	if r.From.IsValid() {
 		text = fmt.Sprintf("%d: from %s", r.Priority, r.From)
@@ -206,7 +212,51 @@ func ruleText(r topology.Rule) string {
 	if r.FWMark != 0 {
 		text += fmt.Sprintf(" fwmark %#x", r.FWMark)
 	}
-	return fmt.Sprintf("%s lookup %d (IPv%d)", text, rtnl.Table(r.Table), r.Family)
+	return text
+}
+
+// kernelRuleText is a rule of the kernel's in the words of ip-rule(8).
+func kernelRuleText(r netlink.Rule) string {
+	rule := kernelRule(r)
+	action := fmt.Sprintf("lookup %d", r.Table)
+	switch {
+	case r.Goto >= 0:
+		action = fmt.Sprintf("goto %d", r.Goto)
+	case r.Table == unix.RT_TABLE_UNSPEC:
+		// Which of them, package netlink does not tell.
+		action = "blackhole, unreachable, prohibit or nop: ip rule tells"
+	}
+	return fmt.Sprintf("%s%s %s (IPv%d)", selects(rule), selectsMore(r), action, rule.Family)
+}
+
+// selectsMore is what no planned rule has.
+func selectsMore(r netlink.Rule) string {
+	var b strings.Builder
+	add := func(is bool, format string, args ...any) {
+		if is {
+			fmt.Fprintf(&b, " "+format, args...)
+		}
+	}
+	add(r.Invert, "(but not these)")
+	add(r.OifName != "", "oif %s", r.OifName)
+	add(r.Tos != 0, "tos %#x", r.Tos)
+	add(r.TunID != 0, "tun_id %d", r.TunID)
+	add(r.IPProto > 0, "ipproto %d", r.IPProto)
+	add(r.SuppressPrefixlen >= 0, "suppress_prefixlength %d", r.SuppressPrefixlen)
+	add(r.SuppressIfgroup >= 0, "suppress_ifgroup %d", r.SuppressIfgroup)
+	if m := r.Mask; m != nil && r.Mark != 0 {
+		add(*m != math.MaxUint32, "with mask %#x", *m)
+	}
+	if u := r.UIDRange; u != nil {
+		add(true, "uidrange %d-%d", u.Start, u.End)
+	}
+	if p := r.Sport; p != nil {
+		add(true, "sport %d-%d", p.Start, p.End)
+	}
+	if p := r.Dport; p != nil {
+		add(true, "dport %d-%d", p.Start, p.End)
+	}
+	return b.String()
 }
 
 // excuseWays makes of routes, rules and the rest those that are planned: where
