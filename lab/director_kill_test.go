@@ -214,7 +214,7 @@ func openStreams(t *testing.T, l *lab.Lab, n int) []stream {
 func alive(t *testing.T, streams []stream) {
 	t.Helper()
 	for i, s := range streams {
-		s.SetDeadline(time.Now().Add(10 * time.Second))
+		s.SetDeadline(time.Now().Add(30 * time.Second))
 		fmt.Fprintf(s.Conn, "still %d\n", i)
 		if got, err := s.ReadString('\n'); err != nil || got != fmt.Sprintf("still %d\n", i) {
 			t.Errorf("stream %d: %q, %v", i, got, err)

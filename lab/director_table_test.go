@@ -274,7 +274,7 @@ func leave(t *testing.T, l *lab.Lab, got seen) []ability {
 		if err := syscall.Kill(s.Directors[i].PID, syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()

@@ -153,7 +153,7 @@ func (p *place) clean() {
 func (p *place) nothingLeft() {
 	p.t.Helper()
 	var left []string
-	eventually(p.t, 10*time.Second, func() bool {
+	eventually(p.t, 30*time.Second, func() bool {
 		left = append(p.processes(), p.files()...)
 		return len(left) == 0
 	}, func() string { return "left behind:\n  " + strings.Join(left, "\n  ") })

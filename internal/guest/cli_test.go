@@ -79,7 +79,7 @@ func withMarker(t *testing.T, mark string) (found []string) {
 func nothingLeft(t *testing.T, mark string) {
 	t.Helper()
 	gomega.NewWithT(t).Eventually(func() []string { return withMarker(t, mark) }).
-		WithTimeout(10 * time.Second).WithPolling(10 * time.Millisecond).Should(gomega.BeEmpty())
+		WithTimeout(30 * time.Second).WithPolling(10 * time.Millisecond).Should(gomega.BeEmpty())
 }
 
 func TestSignals(t *testing.T) {
@@ -151,7 +151,7 @@ func TestInterruptedBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	gomega.NewWithT(t).Eventually(func() int { return len(withMarker(t, mark)) }).
-		WithTimeout(10 * time.Second).WithPolling(10 * time.Millisecond).Should(gomega.BeNumerically(">=", 2))
+		WithTimeout(30 * time.Second).WithPolling(10 * time.Millisecond).Should(gomega.BeNumerically(">=", 2))
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Error(err)
 	}

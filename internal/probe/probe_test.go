@@ -108,7 +108,7 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 	// The thread that was in the namespace ends on its own time.
 	gomega.NewWithT(t).Eventually(func() string { return cmp.Diff(before, traces(t)) }).
-		WithTimeout(5*time.Second).WithPolling(time.Millisecond).
+		WithTimeout(30*time.Second).WithPolling(time.Millisecond).
 		Should(gomega.BeEmpty(), "the probe left traces (-before +after)")
 }
 

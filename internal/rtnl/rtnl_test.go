@@ -105,7 +105,7 @@ func TestVeth(t *testing.T) {
 	if err := dial(t, there).Apply(t.Context(), rtnl.SetLink(rtnl.End{Name: "eth.0", Index: 22, Up: true})); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := rtnl.WaitOperational(ctx, here, "port"); err != nil {
 		t.Fatal(err)

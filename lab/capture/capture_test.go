@@ -59,7 +59,7 @@ func TestCaptureSeesBothDirectionsAtBothEnds(t *testing.T) {
 	p := vethpair.New(t)
 	set := bothEnds(t, p)
 	send(t, p, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	// The server refuses with an ICMP error, which crosses both interfaces too.
 	refusal, err := set.At("client", "eth0").WaitFor(ctx, func(p Packet) bool { return p.Protocol == ProtoICMP })

@@ -47,15 +47,15 @@ func startHost(t testing.TB, enter Enter, specs ...ResponderSpec) *Host {
 	return h
 }
 
-// eventually polls until ok, for at most ten seconds.
+// eventually polls until ok, for at most 30 s.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 		<-tick.C
 	}

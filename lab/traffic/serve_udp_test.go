@@ -10,7 +10,7 @@ import (
 // of its own accord the kernel would answer from 127.0.0.1.
 func TestUDPAnswersFromTheAddressAsked(t *testing.T) {
 	h := startHost(t, nil, ResponderSpec{Node: "rs1", Protocol: UDP, Port: 20053})
-	res, err := Run(t.Context(), nil, Spec{Protocol: UDP, To: at("127.0.0.2", 20053), Connections: 3, Timeout: 2 * time.Second})
+	res, err := Run(t.Context(), nil, Spec{Protocol: UDP, To: at("127.0.0.2", 20053), Connections: 3, Timeout: 30 * time.Second})
 	must(t, err)
 	if res.Identities["rs1"] != 3 {
 		t.Errorf("got %v, %v; want 3 answers", res.Identities, res.Errors)

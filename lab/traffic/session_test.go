@@ -73,7 +73,7 @@ func TestCloseModesOnTheWire(t *testing.T) {
 func TestSessionOpensChecksAndClosesInSteps(t *testing.T) {
 	p := newPair(t)
 	h := startHost(t, p.server, allResponders("rs1")...)
-	s, err := NewSession(p.client, Spec{Protocol: TCP, To: at(serverV4, 7), Hold: true, Timeout: 2 * time.Second})
+	s, err := NewSession(p.client, Spec{Protocol: TCP, To: at(serverV4, 7), Hold: true, Timeout: 30 * time.Second})
 	must(t, err)
 	defer s.Close()
 	first, err := s.Open(t.Context(), 3)

@@ -63,7 +63,7 @@ func TestChecksMoveTheTable(t *testing.T) {
 	}
 	await := func(since uint64, kind embedded.Kind, server, to string) uint64 {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		e, err := client.Await(ctx, since, func(e embedded.Event) bool { return e.Kind == kind && e.RealServer == server && e.To == to })
 		if err != nil {
@@ -113,7 +113,7 @@ func TestTableThatRefuses(t *testing.T) {
 	client, _ := start(t, embedded.Config{Node: "d1", Services: []embedded.Service{s}}, embedded.Options{Table: &table})
 	close(refuse)
 	l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := client.Await(ctx, 0, func(e embedded.Event) bool { return e.Kind == embedded.Table && strings.Contains(e.Error, "no room") }); err != nil {
 		t.Fatal(err)

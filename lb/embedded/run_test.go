@@ -34,7 +34,7 @@ func start(t *testing.T, cfg embedded.Config, opts embedded.Options) (client emb
 	go func() { ended <- embedded.Run(ctx, cfg, opts) }()
 	stop = func() error { cancel(); return <-ended }
 	client = embedded.Client{Socket: cfg.Control}
-	deadline, end := context.WithTimeout(t.Context(), 10*time.Second)
+	deadline, end := context.WithTimeout(t.Context(), 30*time.Second)
 	defer end()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -75,7 +75,7 @@ func TestLife(t *testing.T) {
 	if services = list(t, &table); len(services) != 1 || services[0].Port != 81 {
 		t.Fatalf("table after reload: %+v", services)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := client.Await(ctx, status.Event, func(e embedded.Event) bool { return e.Kind == embedded.Reloaded }); err != nil {
 		t.Fatal(err)

@@ -225,7 +225,7 @@ func TestConnections(t *testing.T) {
 		if server, err = net.Listen("tcp4", "127.0.0.1:80"); err != nil {
 			return err
 		}
-		client, err = net.DialTimeout("tcp4", "127.0.0.9:80", 5*time.Second)
+		client, err = net.DialTimeout("tcp4", "127.0.0.9:80", 30*time.Second)
 		return err
 	})
 	if server != nil {

@@ -431,4 +431,4 @@ func defenceSettings() []claim {
 // plenty are more pages than a machine has.
 const plenty = "1000000000"
 
-const settleTimeout = 10 * time.Second
+const settleTimeout = 30 * time.Second

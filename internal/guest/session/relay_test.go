@@ -64,7 +64,7 @@ func TestRelayEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer in.Close()
-			if err := in.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			if err := in.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := in.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {

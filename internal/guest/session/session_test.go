@@ -126,7 +126,7 @@ func (l lines) want(t *testing.T, want string) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("no %q", want)
 	}
 }
@@ -214,7 +214,7 @@ func TestGone(t *testing.T) {
 				t.Errorf("error %v", e)
 			}
 			gomega.NewWithT(t).Eventually(func() error { return syscall.Kill(pid, 0) }).
-				WithTimeout(5*time.Second).WithPolling(5*time.Millisecond).
+				WithTimeout(30*time.Second).WithPolling(5*time.Millisecond).
 				Should(gomega.HaveOccurred(), "process %d still runs", pid)
 		})
 	}

@@ -237,7 +237,7 @@ func TestCommandEndsWithItsChildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -286,7 +286,7 @@ func TestWatch(t *testing.T) {
 				if e.Kind != k {
 					t.Fatalf("event %+v, want %s", e, k)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("no event, want %s", k)
 			}
 		}

@@ -96,7 +96,7 @@ func newNetwork(t *testing.T) *network {
 			rtnl.AddAddress("out", 10, netip.PrefixFrom(own("six", i), 64))))
 		must(t, end.Close())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	must(t, rtnl.WaitOperational(ctx, n.middle, ports...))
 	for _, node := range n.nodes {
