@@ -21,6 +21,7 @@ import (
 	"github.com/ipvslab/ipvslab/internal/guest/boot"
 	"github.com/ipvslab/ipvslab/internal/guest/sandbox"
 	"github.com/ipvslab/ipvslab/internal/guest/session"
+	"github.com/ipvslab/ipvslab/internal/poll"
 )
 
 // Start boots a guest in the background and returns when it is ready. It ends by
@@ -235,8 +236,8 @@ func (g *Guest) LabsNow() []string {
 // unless it was killed. A guest whose record is gone ended in good order:
 // that is ErrNoGuest, and nothing that was asked of it has been done.
 func (g *Guest) lost() error {
-	i := g.Info
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	i, pace := g.Info, poll.Start()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-pace.Again() {
 		now, err := readInfo(g.path)
 		if err == nil {
 			i = now
@@ -247,7 +248,6 @@ func (g *Guest) lost() error {
 			}
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	return i.lastWord(g.path).diedError()
 }
@@ -262,7 +262,8 @@ func (g *Guest) Leave() {
 	if g.hold != nil {
 		g.hold.Close() // a pipe's read end
 	}
-	for deadline := time.Now().Add(leaving); time.Now().Before(deadline); {
+	pace := poll.Start()
+	for deadline := time.Now().Add(leaving); time.Now().Before(deadline); <-pace.Again() {
 		i, err := readInfo(g.path)
 		if err == nil && len(i.Labs) > 0 {
 			return
@@ -273,7 +274,6 @@ func (g *Guest) Leave() {
 			}
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 
