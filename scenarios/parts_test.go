@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -236,7 +237,11 @@ func TestNews(t *testing.T) {
 // Rules and routes are compared as the kernel tells them.
 func TestIsRule(t *testing.T) {
 	_, all, _ := net.ParseCIDR("10.0.0.0/8")
-	have := netlink.Rule{Family: unix.AF_INET, Priority: 32765, Src: all, Table: 77}
+	rule := func() netlink.Rule {
+		r := *netlink.NewRule()
+		r.Family, r.Priority, r.Src, r.Table = unix.AF_INET, 32765, all, 77
+		return r
+	}
 	for _, c := range []struct {
 		want topology.Rule
 		is   bool
@@ -248,8 +253,36 @@ func TestIsRule(t *testing.T) {
 		{topology.Rule{Family: lb.IPv4, From: netip.MustParsePrefix("10.0.0.0/8"), FWMark: 1, Table: 77}, false},
 		{topology.Rule{Family: lb.IPv4, Table: 77}, false},
 	} {
-		if got := isRule(have, c.want); got != c.is {
+		if got := isRule(rule(), c.want); got != c.is {
 			t.Errorf("%+v: %t", c.want, got)
+		}
+	}
+	whole, part := uint32(math.MaxUint32), uint32(0xff)
+	for _, c := range []struct {
+		more func(r *netlink.Rule)
+		is   bool
+		text string
+	}{
+		{func(r *netlink.Rule) { r.Mask = &whole }, true, "lookup 77"},
+		{func(r *netlink.Rule) { r.Mask = &part }, false, "with mask 0xff lookup 77"},
+		{func(r *netlink.Rule) { r.Invert = true }, false, "(but not these) lookup 77"},
+		{func(r *netlink.Rule) { r.OifName = "eth0" }, false, "oif eth0 lookup 77"},
+		{func(r *netlink.Rule) { r.Tos = 8 }, false, "tos 0x8 lookup 77"},
+		{func(r *netlink.Rule) { r.UIDRange = netlink.NewRuleUIDRange(0, 5) }, false, "uidrange 0-5 lookup 77"},
+		{func(r *netlink.Rule) { r.IPProto, r.Dport = unix.IPPROTO_TCP, netlink.NewRulePortRange(80, 81) }, false, "ipproto 6 dport 80-81 lookup 77"},
+		{func(r *netlink.Rule) { r.Sport = netlink.NewRulePortRange(80, 80) }, false, "sport 80-80 lookup 77"},
+		{func(r *netlink.Rule) { r.SuppressPrefixlen = 0 }, false, "suppress_prefixlength 0 lookup 77"},
+		{func(r *netlink.Rule) { r.Goto = 9 }, false, "goto 9"},
+		{func(r *netlink.Rule) { r.Table = 0 }, false, "blackhole, unreachable, prohibit or nop: ip rule tells"},
+	} {
+		have := rule()
+		have.Mark = 3
+		c.more(&have)
+		if got := isRule(have, topology.Rule{Family: lb.IPv4, From: netip.MustParsePrefix("10.0.0.0/8"), FWMark: 3, Table: 77}); got != c.is {
+			t.Errorf("%+v: %t", have, got)
+		}
+		if got, want := kernelRuleText(have), "32765: from 10.0.0.0/8 fwmark 0x3 "+c.text+" (IPv4)"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }

@@ -164,7 +164,7 @@ func isRule(r netlink.Rule, want topology.Rule) bool {
 	}
 	want.Origin, want.Table = have.Origin, rtnl.Table(want.Table)
 	want.From, want.To = narrowed(want.From), narrowed(want.To)
-	return have == want && selectsMore(r) == ""
+	return have == want && r.Goto < 0 && selectsMore(r) == ""
 }
 
 // narrowed is a prefix as the kernel tells it: none, if it is all addresses.
