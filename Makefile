@@ -48,8 +48,8 @@ kernel-6.12: ## Build Debian's 6.12 as user-mode Linux, once (7 minutes): it has
 lab: kernel ## Play the tutorial as a story; STEP=n starts at a step
 	@$(BIN) tutorial $(if $(STEP),--step $(STEP)) examples/article.yaml
 
-# A guest has one CPU, and tests on this machine often wait: so the tests in the guest and the
-# others go on beside each other, the others one package at a time.
+# A guest has one CPU, and tests on this machine often wait: so the tests in the guest go on beside
+# the others, which are the units first and then, one package at a time, what boots guests itself.
 .PHONY: test
 test: kernel ## Run everything: units, command-line scripts, scenarios in a real kernel
 	@$(MAKE) --no-print-directory -j2 PACKAGES_AT_ONCE=1 UNITS_FIRST=test-unit test-guest test-kernel
