@@ -264,12 +264,13 @@ func (g *Guest) Leave() {
 	}
 	pace := poll.Start()
 	for deadline := time.Now().Add(leaving); time.Now().Before(deadline); <-pace.Again() {
-		i, err := readInfo(g.path)
+		alive := sandbox.Alive(g.PID, g.Start)
+		i, err := readInfo(g.path) // its last word, if it does not live
 		if err == nil && len(i.Labs) > 0 {
 			return
 		}
-		if !sandbox.Alive(g.PID, g.Start) {
-			if i, err = readInfo(g.path); err == nil && len(i.Labs) == 0 && i.Died == "" {
+		if !alive {
+			if err == nil && i.Died == "" {
 				_ = removeGuestDir(g.path) // the next command tries again
 			}
 			return
