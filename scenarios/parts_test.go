@@ -258,6 +258,11 @@ func TestIsRule(t *testing.T) {
 		}
 	}
 	whole, part := uint32(math.MaxUint32), uint32(0xff)
+	unmarked := rule()
+	unmarked.Mask = &part
+	if isRule(unmarked, topology.Rule{Family: lb.IPv4, From: netip.MustParsePrefix("10.0.0.0/8"), Table: 77}) {
+		t.Error("a rule for packets with some bits of a mark unset was taken for one for all packets")
+	}
 	for _, c := range []struct {
 		more func(r *netlink.Rule)
 		is   bool

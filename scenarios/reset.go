@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/onsi/ginkgo/v2"
 
+	"github.com/ipvslab/ipvslab/internal/poll"
 	"github.com/ipvslab/ipvslab/internal/rtnl"
 	"github.com/ipvslab/ipvslab/lab"
 	"github.com/ipvslab/ipvslab/lb"

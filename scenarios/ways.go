@@ -244,19 +244,22 @@ func selectsMore(r netlink.Rule) string {
 	add(r.IPProto > 0, "ipproto %d", r.IPProto)
 	add(r.SuppressPrefixlen >= 0, "suppress_prefixlength %d", r.SuppressPrefixlen)
 	add(r.SuppressIfgroup >= 0, "suppress_ifgroup %d", r.SuppressIfgroup)
-	if m := r.Mask; m != nil && r.Mark != 0 {
-		add(*m != math.MaxUint32, "with mask %#x", *m)
+	if m := r.Mask; m != nil { // told with a mark of zero, too: packets that have none of the mask's bits
+		add(r.Mark == 0 || *m != math.MaxUint32, "with mask %#x", *m)
 	}
 	if u := r.UIDRange; u != nil {
 		add(true, "uidrange %d-%d", u.Start, u.End)
 	}
-	if p := r.Sport; p != nil {
-		add(true, "sport %d-%d", p.Start, p.End)
-	}
-	if p := r.Dport; p != nil {
-		add(true, "dport %d-%d", p.Start, p.End)
-	}
+	add(r.Sport != nil, "sport %s", portsOf(r.Sport))
+	add(r.Dport != nil, "dport %s", portsOf(r.Dport))
 	return b.String()
+}
+
+func portsOf(r *netlink.RulePortRange) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d-%d", r.Start, r.End)
 }
 
 // excuseWays makes of routes, rules and the rest those that are planned: where
