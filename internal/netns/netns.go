@@ -61,9 +61,9 @@ func Open(name string) (*NS, error) {
 	return ns, nil
 }
 
-// OpenPath opens the namespace at a path such as /proc/1/ns/net. All of it is
-// done very often, and in a guest each system call costs: hence no os.File, which
-// makes five more.
+// OpenPath opens the namespace at a path such as /proc/1/ns/net. It is done
+// very often, and in a guest each system call costs: hence no os.File, which makes
+// more of them.
 func OpenPath(path string) (*NS, error) {
 	fd, err := openFile(path)
 	if err != nil {

@@ -190,6 +190,23 @@ func TestCreateAllInside(t *testing.T) {
 	}
 }
 
+// A namespace closed twice must not close what has got its descriptor meanwhile.
+func TestCloseTwice(t *testing.T) {
+	ns, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("closed again: %v", err)
+	}
+	if err := ns.Do(func() error { return nil }); err == nil {
+		t.Error("a closed namespace was entered")
+	}
+}
+
 // A plain file is what a process killed between open and mount leaves.
 func TestHalfMade(t *testing.T) {
 	probetest.Namespaces(t)
